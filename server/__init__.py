@@ -1,0 +1,1 @@
+"""A server that hosts audio models by their SHA-256 and answers only signed requests."""

@@ -1,0 +1,281 @@
+"""Every refusal that the server tells a client about, in one tree.
+
+A class says *what* is wrong in three fields that the web layer turns into an RFC 9457 problem: its HTTP
+status, its slug (a section of docs/problems.md) and its title. An instance says *where*, in a ``detail``
+that helps the sender and never shows a key, a path of the machine or a trace.
+
+::
+
+    ServerError ................. 500
+    |-- MalformedRequest ........ 400   cannot be read as what the route takes
+    |-- BadSignature ............ 401   unsigned, altered, or signed with another key; never says which
+    |-- NotFound ................ 404   no such route, no such model
+    |-- ModelState .............. 409   a known model that cannot answer as it is
+    |-- TooLarge ................ 413   over a limit that the server counted itself
+    |-- UnreadableSound ......... 415   the bytes are no sound that can be decoded whole
+    |-- UnusableInput ........... 422   readable, but not what the task needs
+    |-- BadModel ................ 422   a file that is no model, or not one for its task
+    |-- WorkerFailed ............ 502   the model's process died or answered nonsense
+    `-- Overload ................ 503   come back after `retry_after_s`
+"""
+
+from typing import ClassVar
+
+
+class ServerError(Exception):
+    """The root of the tree, and the answer to a fault of ours.
+
+    Parameters
+    ----------
+    detail : str, optional
+        One sentence for the sender; the title when left out.
+    **members : object
+        Further members of the problem (RFC 9457 section 3.2), JSON values only.
+    """
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "The server failed on this request"
+
+    def __init__(self, detail: str = "", **members: object) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.members = members
+
+
+# 400: the request
+
+
+class MalformedRequest(ServerError):
+    """The signed payload is not the JSON object that the route takes."""
+
+    status, slug, title = 400, "malformed-request", "The request could not be read"
+
+
+class BadDigest(MalformedRequest):
+    """A model digest that is not 64 hexadecimal digits."""
+
+    slug, title = "bad-digest", "Not a SHA-256 digest"
+
+
+class BadBase64(MalformedRequest):
+    """A field that is not standard base64."""
+
+    slug, title = "bad-base64", "A field is not standard base64"
+
+
+class BadExtension(MalformedRequest):
+    """A sound extension that is no lower-case name of a format we read."""
+
+    slug, title = "bad-extension", "Not the extension of a sound format"
+
+
+class MalformedForm(MalformedRequest):
+    """A multipart body that does not follow RFC 7578, or carries the wrong parts."""
+
+    slug, title = "malformed-form", "The upload form could not be read"
+
+
+class IncompleteBody(MalformedRequest):
+    """The connection ended before the body did."""
+
+    slug, title = "incomplete-body", "The body ended early"
+
+
+class MethodNotAllowed(MalformedRequest):
+    """A known path asked with a method that it does not take."""
+
+    status, slug, title = 405, "method-not-allowed", "The path does not take this method"
+
+
+class TooSlow(MalformedRequest):
+    """A body that arrives slower than the minimum rate."""
+
+    status, slug, title = 408, "body-too-slow", "The body arrived too slowly"
+
+
+class BadHttp(MalformedRequest):
+    """A request that the HTTP rules forbid, or a header that the server does not serve."""
+
+    slug, title = "bad-http-request", "The HTTP request is not valid"
+
+
+# 401, 404, 409: who and what
+
+
+class BadSignature(ServerError):
+    """The signature is missing, altered, too old, or made with another key."""
+
+    status, slug, title = 401, "bad-signature", "The signature is missing or not valid"
+
+
+class NotFound(ServerError):
+    """No route answers at this path."""
+
+    status, slug, title = 404, "not-found", "Nothing is served at this path"
+
+
+class ModelNotFound(NotFound):
+    """The digest was never registered."""
+
+    slug, title = "model-not-found", "No model with this digest is registered"
+
+
+class ModelState(ServerError):
+    """A registered model that cannot answer as it is."""
+
+    status, slug, title = 409, "model-not-uploaded", "The model is registered, its file is not here"
+
+
+class ModelDisabled(ModelState):
+    """An operator, or three crashes in a row, switched the model off."""
+
+    slug, title = "model-disabled", "The model is disabled"
+
+
+# 413: sizes
+
+
+class TooLarge(ServerError):
+    """The body is over the limit of its route."""
+
+    status, slug, title = 413, "body-too-large", "The body is larger than this path takes"
+
+
+# 415: sounds that cannot be decoded
+
+
+class UnreadableSound(ServerError):
+    """The bytes are no sound of a format that the server reads."""
+
+    status, slug, title = 415, "unreadable-sound", "The sound could not be decoded"
+
+
+class EmptySound(UnreadableSound):
+    """No bytes, or a sound file with no samples."""
+
+    slug, title = "empty-sound", "The sound is empty"
+
+
+class LfsPointer(UnreadableSound):
+    """A Git LFS pointer in place of the file that it points to."""
+
+    slug, title = "git-lfs-pointer", "This is a Git LFS pointer, not the file"
+
+
+class TruncatedSound(UnreadableSound):
+    """The file holds less sound than its header declares."""
+
+    slug, title = "truncated-sound", "The sound file is cut short"
+
+
+class WrongExtension(UnreadableSound):
+    """The content is a sound, but not of the format that `ext` names."""
+
+    slug, title = "wrong-extension", "The sound is not of the format that was named"
+
+
+class BadSampleRate(UnreadableSound):
+    """The sample rate is outside 8 to 192 kHz."""
+
+    slug, title = "bad-sample-rate", "The sample rate is out of range"
+
+
+class TooManyChannels(UnreadableSound):
+    """More than 8 channels."""
+
+    slug, title = "too-many-channels", "The sound has too many channels"
+
+
+# 422: readable, not usable
+
+
+class UnusableInput(ServerError):
+    """The input can be read, but the task cannot use it."""
+
+    status, slug, title = 422, "unusable-input", "The input does not fit the task"
+
+
+class SoundTooShort(UnusableInput):
+    """Fewer samples than the task or its frontend needs."""
+
+    slug, title = "sound-too-short", "The sound is too short"
+
+
+class SoundTooLong(UnusableInput):
+    """More sound than the server decodes for one call."""
+
+    slug, title = "sound-too-long", "The sound is too long"
+
+
+class SoundNotFinite(UnusableInput):
+    """The sound holds NaN or infinite samples."""
+
+    slug, title = "sound-not-finite", "The sound holds samples that are no numbers"
+
+
+class BadFeatureRow(UnusableInput):
+    """The CSV is not exactly one row of the model's features."""
+
+    slug, title = "bad-feature-row", "The feature row does not fit the model"
+
+
+class BadManifest(UnusableInput):
+    """A manifest that does not follow its schema."""
+
+    slug, title = "bad-manifest", "The manifest is not valid"
+
+
+class BadModel(ServerError):
+    """A file that the server will not load, with the reason."""
+
+    status, slug, title = 422, "model-rejected", "The model was rejected"
+
+
+# 5xx: ours, or later
+
+
+class WorkerFailed(ServerError):
+    """The process that held the request died or answered nonsense; the request failed alone."""
+
+    status, slug, title = 502, "worker-failed", "The process that held this request failed"
+
+
+class Overload(ServerError):
+    """Too much at once; come back later.
+
+    Parameters
+    ----------
+    detail : str, optional
+        As in `ServerError`.
+    retry_after_s : int
+        Seconds until a new try is worth it (the ``Retry-After`` header).
+    **members : object
+        As in `ServerError`.
+    """
+
+    status, slug, title = 503, "server-busy", "The server is busy"
+
+    def __init__(self, detail: str = "", *, retry_after_s: int = 1, **members: object) -> None:
+        super().__init__(detail, **members)
+        self.retry_after_s = retry_after_s
+
+
+class ModelNotReady(Overload):
+    """The model was promoted and is still being judged or loaded."""
+
+    slug, title = "model-not-ready", "The model is being made ready"
+
+
+class StorageFull(Overload):
+    """The disk or the quota for staged uploads is short."""
+
+    status, slug, title = 507, "storage-full", "There is no room for the upload"
+
+
+def every_error(root: type[ServerError] = ServerError) -> dict[str, type[ServerError]]:
+    """Return the classes of the tree by slug."""
+    found = {root.slug: root}
+    for child in root.__subclasses__():
+        found |= every_error(child)
+    return found
