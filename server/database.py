@@ -1,0 +1,132 @@
+"""The registry's database: its tables, its engine and its one owner.
+
+SQLite, embedded: one process owns the file and one connection writes, because libraries before 3.51.3 can
+damage a write-ahead log that two connections write. Every commit is flushed to disk before it is answered.
+
+::
+
+    model   digest PK | state | size | manifest | record | reason | crashes | registered_at ... rejected_at
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+REVISION = "0001"  # newest of migrations/versions; a test holds it against the files
+MIGRATIONS = Path(__file__).with_name("migrations")
+_SAFE_SQLITE = (3, 51, 3)
+
+metadata = sa.MetaData()
+
+model = sa.Table(
+    "model",
+    metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("manifest", sa.Text),
+    sa.Column("record", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("crashes", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("registered_at", sa.Double, nullable=False),
+    sa.Column("promoted_at", sa.Double),
+    sa.Column("ready_at", sa.Double),
+    sa.Column("rejected_at", sa.Double),
+    sqlite_with_rowid=False,
+)
+
+
+class DatabaseInUse(Exception):
+    """Another process owns the registry."""
+
+
+@contextmanager
+def owner_lock(path: Path) -> Iterator[None]:
+    """Own the registry while the block runs; the lock goes with the process, however it ends.
+
+    Raises
+    ------
+    DatabaseInUse
+        If another process holds it.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise DatabaseInUse from error
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def open_engine(url: str) -> AsyncEngine:
+    """Open the database with one connection, which everybody shares in turn."""
+    engine = create_async_engine(
+        url,
+        poolclass=AsyncAdaptedQueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=30,
+        connect_args={"isolation_level": None},
+    )
+    sa.event.listen(engine.sync_engine, "connect", _configure)
+    sa.event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+def migrate(url: str) -> None:
+    """Bring the tables to the newest revision; costs nothing when they are there already."""
+    engine = sa.create_engine(url.replace("+aiosqlite", ""))
+    try:
+        with engine.begin() as connection:
+            if _revision(connection) == REVISION:
+                return
+            # Alembic is half a second of imports that only a new or old database needs
+            from alembic import command
+            from alembic.config import Config
+
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def unsafe_sqlite() -> str | None:
+    """Return the SQLite version when it has the write-ahead log fault that one owner avoids."""
+    return sqlite3.sqlite_version if sqlite3.sqlite_version_info < _SAFE_SQLITE else None
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def _configure(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "busy_timeout=5000",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    # a deferred transaction that turns into a writer fails at once, whatever the busy timeout
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

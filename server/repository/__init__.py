@@ -1,0 +1,1 @@
+"""The model repository: what may become a model, what has arrived, and what is stored."""

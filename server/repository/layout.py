@@ -1,0 +1,90 @@
+"""The folders of the repository, drawn and built in one place.
+
+::
+
+    models/                          MODELS_DIR
+      <64 hex>                       a model file; its name is the SHA-256 of its bytes; read-only
+      registry.sqlite3               the registry (and its -wal, -shm)
+      .lock                          held by the process that owns the registry
+    uploads_tmp/                     UPLOADS_DIR, on the same file system
+      <32 hex>.upload                a complete upload that waits for a sweep
+      <any other name>               a file that somebody put here by hand; judged like an upload
+      .<name>                        never looked at
+
+A model is reachable under its digest or not at all: files get their name by a link, whole and on disk.
+"""
+
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.digest import Digest
+from server.repository import fsops
+
+UPLOAD_NAME = re.compile(r"[0-9a-f]{32}\.upload")
+_MODEL_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie.
+
+    Attributes
+    ----------
+    models : Path
+        Folder of the store.
+    uploads : Path
+        Folder of staging.
+    """
+
+    models: Path
+    uploads: Path
+
+    @property
+    def lock(self) -> Path:
+        """The file whose lock says that a process owns the registry."""
+        return self.models / ".lock"
+
+    def model(self, digest: Digest) -> Path:
+        """Return the only path of a model file."""
+        return self.models / digest.hex
+
+    def new_upload(self) -> Path:
+        """Return an unused name for a complete upload."""
+        return self.uploads / f"{secrets.token_hex(16)}.upload"
+
+    def stored(self) -> list[Digest]:
+        """List the digests that have a file in the store, in order."""
+        return [Digest.parse(name) for name in _names(self.models) if _MODEL_NAME.fullmatch(name)]
+
+    def staged(self) -> list[str]:
+        """List the names in staging that a sweep looks at, in order."""
+        return [name for name in _names(self.uploads) if not name.startswith(".")]
+
+    def faults(self) -> list[str]:
+        """Make the folders and say why they cannot serve, in one sentence each."""
+        found = []
+        for setting, folder in (("MODELS_DIR", self.models), ("UPLOADS_DIR", self.uploads)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                fsops.try_link(folder, folder)
+            except OSError as error:
+                found.append(f"{setting}={folder}: cannot be written ({error.strerror})")
+        if not found and self.uploads.samefile(self.models):
+            found.append("UPLOADS_DIR and MODELS_DIR must be two folders: a sweep empties the first")
+        elif not found:
+            try:
+                fsops.try_link(self.uploads, self.models)
+            except OSError as error:
+                found.append(
+                    f"UPLOADS_DIR={self.uploads} and MODELS_DIR={self.models} must be on one file "
+                    f"system, because promotion links files ({error.strerror})"
+                )
+        return found
+
+
+def _names(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries)

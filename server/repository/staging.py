@@ -1,0 +1,197 @@
+"""Uploads on their way in: written without a name, hashed while they are written.
+
+::
+
+    chunks -> unnamed file in uploads_tmp/ -> flushed -> `publish` -> uploads_tmp/<32 hex>.upload
+                      |                          `-----> straight into the store (signed uploads)
+                      `-> closed on any error: nothing remains
+"""
+
+import asyncio
+import errno
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from server.digest import Digest
+from server.errors import Overload, ServerError, StorageFull, TooLarge
+from server.repository import fsops
+from server.repository.layout import Layout
+
+_BATCH_BYTES = 1 << 20  # one hop to a thread for so much
+_DISK_RESERVE = 256 << 20  # never fill the disk to the last byte: the registry lives there too
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class StagedUpload:
+    """A complete upload: an open file that is on disk, and its digest.
+
+    Attributes
+    ----------
+    file : NewFile
+        Open, without a name.
+    digest : Digest
+        Of all its bytes.
+    size : int
+        In bytes.
+    """
+
+    def __init__(self, file: fsops.NewFile, digest: Digest, size: int) -> None:
+        self.file = file
+        self.digest = digest
+        self.size = size
+
+
+class Staging:
+    """Takes uploads in, within bounds.
+
+    Parameters
+    ----------
+    layout : Layout
+        Says where uploads lie.
+    max_file_bytes : int
+        Largest single file.
+    max_bytes : int
+        Room for all uploads together, waiting and in flight.
+    max_uploads : int
+        Requests in flight at once.
+    """
+
+    def __init__(
+        self, layout: Layout, *, max_file_bytes: int, max_bytes: int, max_uploads: int
+    ) -> None:
+        self._layout = layout
+        self._max_file_bytes = max_file_bytes
+        self._max_bytes = max_bytes
+        self._max_uploads = max_uploads
+        self._in_flight = 0
+        self._bytes_in_flight = 0
+        self._bytes_waiting = 0
+
+    @property
+    def max_file_bytes(self) -> int:
+        """Largest single file, in bytes."""
+        return self._max_file_bytes
+
+    @asynccontextmanager
+    async def admit(self, declared_bytes: int | None) -> AsyncIterator[None]:
+        """Hold one of the places for an upload request.
+
+        Raises
+        ------
+        Overload
+            If every place is taken.
+        StorageFull
+            If what the request declares cannot fit.
+        """
+        if self._in_flight >= self._max_uploads:
+            raise Overload(f"{self._max_uploads} uploads are in flight", retry_after_s=5)
+        self._check_room(declared_bytes or 0)
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    @asynccontextmanager
+    async def receive(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[StagedUpload]:
+        """Write a stream to disk; what is neither published nor stored when the block ends is gone.
+
+        Raises
+        ------
+        TooLarge
+            If the file passes the limit for one file.
+        StorageFull
+            If the disk or the room for uploads is short.
+        """
+        try:
+            file = await asyncio.to_thread(fsops.NewFile, self._layout.uploads)
+        except OSError as error:
+            raise _storage_error(error) from error
+        sink = _Sink(file)
+        try:
+            async for batch in _batches(chunks):
+                await self._take(sink, batch)
+            await _on_disk(file.flush)
+            yield StagedUpload(file, sink.digest(), sink.size)
+        finally:
+            self._bytes_in_flight -= sink.size
+            file.close()
+
+    async def publish(self, upload: StagedUpload) -> None:
+        """Give an upload its name in staging, where the next sweep finds it."""
+        name = self._layout.new_upload()
+        await _on_disk(lambda: upload.file.link(name))
+        self._bytes_waiting += upload.size
+
+    def count_waiting(self, waiting_bytes: int) -> None:
+        """Take over the bytes that a sweep left in staging."""
+        self._bytes_waiting = waiting_bytes
+
+    async def _take(self, sink: "_Sink", batch: list[bytes]) -> None:
+        size = sum(map(len, batch))
+        if sink.size + size > self._max_file_bytes:
+            raise TooLarge(
+                f"a model file may have {self._max_file_bytes} bytes", limit=self._max_file_bytes
+            )
+        self._check_room(size)
+        self._bytes_in_flight += size
+        sink.size += size
+        await _on_disk(lambda: sink.write(batch))
+
+    def _check_room(self, size: int) -> None:
+        if self._bytes_in_flight + self._bytes_waiting + size > self._max_bytes:
+            raise StorageFull("uploads that wait for a sweep take all the room", retry_after_s=15)
+        if fsops.free_bytes(self._layout.uploads) - size < _DISK_RESERVE:
+            raise StorageFull("the disk has no room for the upload", retry_after_s=60)
+
+
+class _Sink:
+    """An open file and the hash of what went into it; `size` counts what was let in."""
+
+    def __init__(self, file: fsops.NewFile) -> None:
+        self.size = 0
+        self._file = file
+        self._sha256 = hashlib.sha256()
+
+    def write(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            self._sha256.update(piece)
+            self._file.write(piece)
+
+    def digest(self) -> Digest:
+        return Digest(self._sha256.digest())
+
+
+async def _batches(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
+    batch: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        batch.append(chunk)
+        size += len(chunk)
+        if size >= _BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+async def _on_disk(work: Callable[[], object]) -> None:
+    """Run a disk operation in a thread, to its end even when the request is dropped meanwhile.
+
+    The descriptor is closed afterwards, so no thread may still hold it.
+    """
+    job = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(job)
+    except asyncio.CancelledError:
+        await asyncio.wait([job])
+        raise
+    except OSError as error:
+        raise _storage_error(error) from error
+
+
+def _storage_error(error: OSError) -> ServerError:
+    if error.errno in _FULL:
+        return StorageFull("the disk has no room for the upload", retry_after_s=60)
+    return ServerError("the upload could not be written to disk")

@@ -1,0 +1,234 @@
+"""Every setting: its environment name, default, unit and help, in one table that the docs are checked against.
+
+Only `app` and `__main__` import this module; the parts of the house receive plain values.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+MIN_TOKEN_BYTES = 16
+WARN_TOKEN_BYTES = 32
+_MIB = 1 << 20
+
+
+class SettingsFault(Exception):
+    """Settings that the server cannot start with.
+
+    Attributes
+    ----------
+    faults : list of str
+        One sentence for each fault, all of them.
+    """
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _setting(env: str, default: Any, help: str, *, unit: str = "", least: float = 0) -> Any:
+    return field(
+        default=default, metadata={"env": env, "help": help, "unit": unit, "least": least}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """An address to listen on, `host:port`; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator can set, in the order in which it is documented."""
+
+    signing_tokens: tuple[str, ...] = field(default=(), repr=False)
+    signing_max_age_s: float = _setting(
+        "SIGNING_MAX_AGE_S", 300.0, "Oldest timed signature, or `_ts` field, accepted.", unit="s"
+    )
+    certs_dir: Path = _setting(
+        "CERTS_DIR", Path("/certs"), "Folder with `server.crt` and `server.key`."
+    )
+    models_dir: Path = _setting("MODELS_DIR", Path("models"), "The model repository.")
+    uploads_dir: Path = _setting(
+        "UPLOADS_DIR", Path("uploads_tmp"), "Staging; on the same file system as the models."
+    )
+    database_url: str = _setting(
+        "DATABASE_URL", "", "Registry database; empty: SQLite in the models folder."
+    )
+    api_bind: Bind = _setting("API_BIND", Bind("0.0.0.0", 443), "The API, HTTP/2 and 1.1.")  # noqa: S104
+    upload_bind: Bind = _setting("UPLOAD_BIND", Bind("0.0.0.0", 4443), "Uploads, HTTP/1.1.")  # noqa: S104
+    sweep_interval_s: float = _setting(
+        "SWEEP_INTERVAL_S", 10.0, "Time between scheduled sweeps.", unit="s", least=0.1
+    )
+    legacy_status: bool = _setting(
+        "LEGACY_STATUS", False, "1: failures on the original paths answer 200, as in 2020."
+    )
+    max_model_bytes: int = _setting(
+        "MAX_MODEL_BYTES", 8 << 30, "Largest model file.", unit="bytes", least=1
+    )
+    max_prediction_bytes: int = _setting(
+        "MAX_PREDICTION_BYTES", 64 * _MIB, "Largest body of a prediction.", unit="bytes", least=1
+    )
+    max_staging_bytes: int = _setting(
+        "MAX_STAGING_BYTES", 32 << 30, "Room for all staged uploads.", unit="bytes", least=1
+    )
+    max_uploads: int = _setting("MAX_UPLOADS", 16, "Uploads in flight at once.", least=1)
+    min_upload_rate: int = _setting(
+        "MIN_UPLOAD_RATE", 1024, "Slowest body after its first 90 s.", unit="bytes/s"
+    )
+    body_idle_s: float = _setting(
+        "BODY_IDLE_S", 30.0, "Longest pause inside a body.", unit="s", least=0.1
+    )
+    max_predictions: int = _setting(
+        "MAX_PREDICTIONS", 64, "Predictions in flight at once; more answer 503.", least=1
+    )
+    max_body_memory: int = _setting(
+        "MAX_BODY_MEMORY", 512 * _MIB, "Bodies held in memory at once.", unit="bytes", least=1
+    )
+    decoders: int = _setting(
+        "DECODERS", os.cpu_count() or 1, "Decoder processes; default: one a core.", least=1
+    )
+    resident_models: int = _setting(
+        "RESIDENT_MODELS", 4, "Models kept loaded; the least recently used one goes.", least=1
+    )
+    decode_timeout_s: float = _setting(
+        "DECODE_TIMEOUT_S", 60.0, "Longest decoding of one sound.", unit="s", least=0.1
+    )
+    predict_timeout_s: float = _setting(
+        "PREDICT_TIMEOUT_S", 60.0, "Longest run of a model.", unit="s", least=0.1
+    )
+    intake_timeout_s: float = _setting(
+        "INTAKE_TIMEOUT_S", 300.0, "Longest judging or loading of a model.", unit="s", least=0.1
+    )
+    ready_wait_s: float = _setting(
+        "READY_WAIT_S", 60.0, "A prediction waits so long for its model.", unit="s"
+    )
+    rejected_keep_s: float = _setting(
+        "REJECTED_KEEP_S", 86400.0, "A rejected file is removed after.", unit="s"
+    )
+    graceful_s: float = _setting(
+        "GRACEFUL_S", 30.0, "Time for requests in flight at a stop.", unit="s"
+    )
+    run_as: str = _setting(
+        "RUN_AS", "", "`uid:gid` to become for good, once ports and key are open; root only."
+    )
+    log_level: str = _setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
+
+    @property
+    def database(self) -> str:
+        """The database URL with its default filled in."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.models_dir / 'registry.sqlite3'}"
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One line of the settings table."""
+
+    env: str
+    default: str
+    unit: str
+    help: str
+
+
+TOKEN_ROWS = (
+    SettingRow("SIGNING_TOKEN", "", "", "The secret that signs requests; at least 16 bytes."),
+    SettingRow(
+        "SIGNING_TOKEN_FILE", "", "", "Instead: a file with one token a line, oldest first."
+    ),
+)
+
+
+def table() -> list[SettingRow]:
+    """Return every setting in its documented order."""
+    rows = list(TOKEN_ROWS)
+    for item in fields(Settings):
+        if meta := item.metadata:
+            default = int(item.default) if isinstance(item.default, bool) else item.default
+            text = "one a core" if item.name == "decoders" else f"{default}".removesuffix(".0")
+            rows.append(SettingRow(meta["env"], text, meta["unit"], meta["help"]))
+    return rows
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from the environment.
+
+    Raises
+    ------
+    SettingsFault
+        Naming every setting that cannot be used, not only the first.
+    """
+    faults: list[str] = []
+    values: dict[str, Any] = {}
+    for item in fields(Settings):
+        if not item.metadata or not (text := environ.get(item.metadata["env"], "").strip()):
+            continue
+        try:
+            values[item.name] = _PARSERS[item.type](text)
+        except (ValueError, KeyError) as error:
+            faults.append(f"{item.metadata['env']}={text!r}: {error}")
+            continue
+        if isinstance(values[item.name], int | float) and not (
+            item.metadata["least"] <= values[item.name] < float("inf")
+        ):
+            faults.append(f"{item.metadata['env']}={text!r}: at least {item.metadata['least']}")
+    if (url := values.get("database_url")) and not url.startswith("sqlite+aiosqlite:///"):
+        faults.append("DATABASE_URL: this version takes sqlite+aiosqlite:///PATH only")
+    tokens = _read_tokens(environ, faults)
+    if faults:
+        raise SettingsFault(faults)
+    return Settings(signing_tokens=tokens, **values)
+
+
+def _read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ...]:
+    literal, path = environ.get("SIGNING_TOKEN"), environ.get("SIGNING_TOKEN_FILE")
+    tokens: tuple[str, ...] = ()
+    if path and literal:
+        faults.append("SIGNING_TOKEN and SIGNING_TOKEN_FILE are both set: keep one")
+    elif path:
+        try:
+            lines = Path(path).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"SIGNING_TOKEN_FILE cannot be read: {type(error).__name__}")
+            return ()
+        tokens = tuple(line.strip() for line in lines if line.strip())
+        if not tokens:
+            faults.append("SIGNING_TOKEN_FILE holds no token")
+    elif literal:
+        tokens = (literal,)
+    else:
+        faults.append("SIGNING_TOKEN is not set: no request could be verified")
+    if any(len(token.encode()) < MIN_TOKEN_BYTES for token in tokens):
+        faults.append(f"a signing token is shorter than {MIN_TOKEN_BYTES} bytes")
+    return tokens
+
+
+def _parse_bind(text: str) -> Bind:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("write host:port")
+    return Bind(host.strip("[]"), int(port))
+
+
+def _parse_flag(text: str) -> bool:
+    flags = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+    if text.lower() not in flags:
+        raise ValueError("write 0 or 1")
+    return flags[text.lower()]
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    bool: _parse_flag,
+    Path: Path,
+    Bind: _parse_bind,
+}

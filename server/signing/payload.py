@@ -1,0 +1,139 @@
+"""Read a signed JSON payload, strictly.
+
+::
+
+    <JSON object> "." <signature>                        itsdangerous.Serializer(token).dumps(object)
+    <JSON object> "." <timestamp> "." <signature>        itsdangerous.TimedSerializer(token).dumps(object)
+
+The signature is judged before a byte of the JSON is read. A timed payload must be young. Two optional
+fields tighten a plain one: `_ts` (seconds since 1970) is held to the same age, `_path` to the path asked.
+Routes take closed schemas, because one signature is good on every route.
+"""
+
+import json
+import math
+import re
+from typing import Any, NoReturn
+
+from server.errors import BadSignature, MalformedRequest
+from server.signing.keyring import (
+    PAYLOAD_SALT,
+    TRAILER_BYTES,
+    KeyRing,
+    check_trailer,
+    decode_canonical,
+)
+
+# No JSON text ends so: after a closing bracket or quote nothing but a timestamp can follow.
+_TIMESTAMP = re.compile(rb'[}\]"]\.([A-Za-z0-9_-]{1,11})\Z')
+_TIMESTAMP_TAIL = 14
+
+
+def open_payload(
+    body: bytes, keys: KeyRing, *, path: str, now: float, max_age_s: float
+) -> dict[str, Any]:
+    """Return the fields of a signed payload without the optional ones that were enforced here.
+
+    Parameters
+    ----------
+    body : bytes
+        The whole request body.
+    keys : KeyRing
+        Any of its tokens may have signed.
+    path : str
+        The path that was asked.
+    now : float
+        Seconds since 1970.
+    max_age_s : float
+        Oldest timestamp accepted, in seconds; none may lie in the future.
+
+    Raises
+    ------
+    BadSignature
+        Unsigned, altered, too old, or meant for another path.
+    MalformedRequest
+        Signed, but not one JSON object without duplicate keys and without NaN or infinity.
+    """
+    value = memoryview(body)[: max(0, len(body) - TRAILER_BYTES)]
+    codes = keys.codes(PAYLOAD_SALT)
+    for code in codes:
+        code.update(value)
+    check_trailer(body[len(value) :], codes)
+    if stamp := _TIMESTAMP.search(bytes(value[-_TIMESTAMP_TAIL:])):
+        _check_age(int.from_bytes(decode_canonical(stamp[1])), now=now, max_age_s=max_age_s)
+        value = value[: -len(stamp[1]) - 1]
+    fields = _parse_object(bytes(value))
+    if "_ts" in fields:
+        _check_age(fields.pop("_ts"), now=now, max_age_s=max_age_s)
+    if "_path" in fields and fields.pop("_path") != path:
+        raise BadSignature
+    return fields
+
+
+def take_fields(
+    fields: dict[str, Any], *, required: dict[str, type], optional: dict[str, type] | None = None
+) -> dict[str, Any]:
+    """Hold a payload to a closed schema: these fields, of these types, and no others.
+
+    Raises
+    ------
+    MalformedRequest
+        Naming the field that is missing, unknown or of another type.
+    """
+    known = required | (optional or {})
+    for name in fields:
+        if name not in known:
+            raise MalformedRequest(f"unknown field {name[:40]!r}; known are {sorted(known)}")
+    for name in required:
+        if name not in fields:
+            raise MalformedRequest(f"the field {name!r} is missing")
+    for name, value in fields.items():
+        if type(value) is not known[name]:
+            raise MalformedRequest(f"the field {name!r} must be {_JSON_NAMES[known[name]]}")
+    return fields
+
+
+_JSON_NAMES: dict[type, str] = {str: "a string", dict: "an object", list: "a list"}
+
+
+def _check_age(stamp: object, *, now: float, max_age_s: float) -> None:
+    if not isinstance(stamp, int | float) or isinstance(stamp, bool):
+        raise MalformedRequest("the field '_ts' must be a number of seconds since 1970")
+    # itsdangerous counts whole seconds, so a stamp of this very second may seem to lie ahead
+    if not -1 <= now - stamp <= max_age_s:
+        raise BadSignature
+
+
+def _parse_object(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(
+            text.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+        )
+    except MalformedRequest:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest("the signed payload is not JSON in UTF-8") from error
+    if not isinstance(value, dict):
+        raise MalformedRequest("the signed payload must be a JSON object")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise MalformedRequest("the signed payload names a field twice")
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise MalformedRequest(f"the signed payload holds {name}, which is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise MalformedRequest("the signed payload holds a number that is too large")
+    return value

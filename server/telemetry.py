@@ -1,0 +1,44 @@
+"""Logs as one line an event: a short fixed text, then fields, then the request that it belongs to.
+
+::
+
+    2026-11-20T18:00:00.123Z INFO  model promoted digest=3f2a9c... size=897288 request=5d41402abc4b
+
+No secret, no body and no whole digest of user content goes through here.
+"""
+
+import logging
+import sys
+import time
+from contextvars import ContextVar
+
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class _Line(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z"
+        fields = {k: v for k, v in vars(record).items() if k not in _STANDARD}
+        if request := REQUEST_ID.get():
+            fields["request"] = request
+        tail = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
+        line = f"{stamp} {record.levelname:<5} {record.getMessage()}{tail}"
+        return line + "\n" + self.formatException(record.exc_info) if record.exc_info else line
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    plain = text.isprintable() and not any(c in text for c in " \"'=")
+    return text if plain and text else ascii(text)
+
+
+def configure_logging(level: str) -> None:
+    """Send every log of this process to standard error, one line an event."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for noisy in ("apscheduler", "alembic", "hypercorn.access", "aiosqlite", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
