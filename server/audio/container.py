@@ -1,0 +1,161 @@
+"""What the container of a sound declares, and whether the file holds that much.
+
+libsndfile decodes half a file without a word, so the declared sizes are read here, from the chunks
+of WAV and AIFF, the pages of Ogg and the Xing tag of MP3::
+
+    WAV   RIFF size WAVE { id size(le) bytes [pad] }...   fmt : format channels rate ...   data
+    AIFF  FORM size AIFF { id size(be) bytes [pad] }...   COMM: channels frames bits rate(80 bit)
+    SSND Ogg   { OggS version flags granule(8) serial(4) number(4) crc(4) segments table bytes }...
+    MP3   [ID3 tag] frame: header side-information Xing|Info flags frames
+
+Sources: Microsoft and IBM, "Multimedia Programming Interface", 1991; Apple, "AIFF-C", 1991; RFC
+3533; the Xing tag as LAME writes it.
+"""
+
+import math
+import struct
+from dataclasses import dataclass
+
+from server.audio.sniff import is_mp3_frame
+from server.errors import TruncatedSound, UnreadableSound
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What a header says before anything is decoded; None where the format does not say it here.
+
+    Attributes
+    ----------
+    sample_rate_hz : float or None
+        Sample rate in Hz.
+    channels : int or None
+        Number of channels.
+    states_length : bool
+        Whether the number of frames that the decoder reports comes from the file and not from a
+        guess.
+    """
+
+    sample_rate_hz: float | None = None
+    channels: int | None = None
+    states_length: bool = True
+
+
+def inspect(data: bytes, found: str) -> Declared:
+    """Read the header of a sound and refuse a file that ends before it should.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    found : str
+        Its format, as `server.audio.sniff.sniff` names it.
+
+    Returns
+    -------
+    Declared
+        What the header says.
+
+    Raises
+    ------
+    TruncatedSound
+        If a declared chunk or page reaches beyond the end of the file, or the header is cut.
+    UnreadableSound
+        If the header contradicts itself.
+    """
+    if found == "wav":
+        return _wav(data)
+    if found == "aiff":
+        return _aiff(data)
+    if found == "ogg":
+        _check_ogg_pages(data)
+        return Declared()
+    if found == "mp3":
+        return Declared(states_length=_has_xing_tag(data))
+    return Declared()
+
+
+def _chunks(data: bytes, *, order: str, until: bytes) -> dict[bytes, tuple[int, int]]:
+    """Return offset and declared size of each chunk up to the one with the samples."""
+    found: dict[bytes, tuple[int, int]] = {}
+    at = 12
+    while until not in found:
+        if at + 8 > len(data):
+            raise TruncatedSound("The file ends inside its header, before the first sample.")
+        name, size = struct.unpack_from(f"{order}4sI", data, at)
+        found.setdefault(name, (at + 8, size))
+        at += 8 + size + size % 2
+    return found
+
+
+def _check_size(data: bytes, at: int, size: int) -> None:
+    """Refuse sample data that the file does not hold."""
+    there = len(data) - at
+    if there < size:
+        streamed = (
+            " A program that streams to a pipe cannot fill in the size: write to a file instead."
+        )
+        raise TruncatedSound(
+            f"The header declares {size} bytes of samples, the file holds {there}."
+            + (streamed if size >= 0x7FFFF000 else ""),
+            declared_bytes=size,
+            found_bytes=there,
+        )
+
+
+def _wav(data: bytes) -> Declared:
+    chunks = _chunks(data, order="<", until=b"data")
+    at, size = chunks.get(b"fmt ", (0, 0))
+    if size < 16:
+        raise UnreadableSound("The WAV file has no usable fmt chunk before its samples.")
+    channels, sample_rate_hz = struct.unpack_from("<HI", data, at + 2)
+    _check_size(data, *chunks[b"data"])
+    return Declared(sample_rate_hz, channels)
+
+
+def _aiff(data: bytes) -> Declared:
+    chunks = _chunks(data, order=">", until=b"SSND")
+    at, size = chunks.get(b"COMM", (0, 0))
+    if size < 18:
+        raise UnreadableSound("The AIFF file has no usable COMM chunk before its samples.")
+    (channels,) = struct.unpack_from(">h", data, at)
+    _check_size(data, *chunks[b"SSND"])
+    return Declared(_extended(data[at + 8 : at + 18]), channels)
+
+
+def _extended(number: bytes) -> float:
+    """Read an 80-bit float: sign and exponent in 16 bits, then 64 bits with a leading 1."""
+    exponent, mantissa = struct.unpack(">HQ", number)
+    if exponent >= 0x7FFF or exponent & 0x7FFF > 16383 + 64:
+        return math.inf
+    return math.ldexp(mantissa, exponent - 16383 - 63)
+
+
+def _check_ogg_pages(data: bytes) -> None:
+    """Walk the pages and refuse a file whose last page is cut."""
+    at = 0
+    while data.startswith(b"OggS", at):
+        table = at + 27
+        if table > len(data) or table + data[table - 1] > len(data):
+            raise TruncatedSound("The file ends inside the header of an Ogg page.")
+        body = table + data[table - 1]
+        at = body + sum(data[table:body])
+        if at > len(data):
+            raise TruncatedSound(f"The last Ogg page lacks {at - len(data)} bytes.")
+
+
+def _has_xing_tag(data: bytes) -> bool:
+    """Tell whether an MP3 states its number of frames in a Xing or Info tag."""
+    at = 0
+    if data[:3] == b"ID3" and len(data) >= 10:
+        size = 0
+        for byte in data[6:10]:
+            size = size << 7 | byte & 0x7F
+        at = 10 + size
+    header = data[at : at + 4]
+    if not is_mp3_frame(header):
+        return False
+    is_mpeg1, is_mono = header[1] >> 3 & 3 == 3, header[3] >> 6 == 3
+    side = (17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17)
+    tag = at + 4 + side
+    has_frames = len(data) > tag + 8 and data[tag + 7] & 1 == 1
+    return data[tag : tag + 4] in (b"Xing", b"Info") and has_frames

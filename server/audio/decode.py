@@ -1,0 +1,116 @@
+"""Bytes of a sound file in, mono samples at 22,050 Hz out.
+
+Only the samples of the window are kept, so an hour of MP3 never stands in memory as an hour of
+float32. No header is believed: what it says is checked before decoding (format, rate, channels,
+length) and counted while decoding.
+
+Whatever the bytes are, nothing but a `server.errors.ServerError` leaves `decode`. libsndfile itself
+is native code that reads hostile bytes: it belongs into a sandboxed child. Its MP3 part writes
+notes to standard error.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.audio.container import inspect
+from server.audio.sniff import check_extension, sniff
+from server.audio.source import SoundBudget, Source
+from server.audio.spectrum import SAMPLE_RATE_HZ
+from server.audio.window import Window, WindowRule, repeat, window_of
+from server.errors import EmptySound
+
+_ALL = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Waveform:
+    """The samples of a sound that a model looks at.
+
+    Attributes
+    ----------
+    y : np.ndarray, shape (window.length,), float32
+        Mono samples, as a rule in [-1, 1]; finite.
+    sample_rate_hz : int
+        Always 22,050.
+    source_samples : int
+        Samples of the whole sound at that rate.
+    window : Window
+        Which of them are used.
+    """
+
+    y: NDArray[np.float32]
+    sample_rate_hz: int
+    source_samples: int
+    window: Window
+
+
+def decode(
+    data: bytes,
+    *,
+    ext: str | None = None,
+    rule: WindowRule | None = None,
+    budget: SoundBudget | None = None,
+) -> Waveform:
+    """Decode a sound file.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole WAV, AIFF, FLAC, Ogg Vorbis, Opus or MP3 file.
+    ext : str, optional
+        The extension that the sender named; must be of the content's family.
+    rule : WindowRule, optional
+        Which samples to keep; the whole sound without one.
+    budget : SoundBudget, optional
+        Limits; the defaults of `SoundBudget` without one.
+
+    Returns
+    -------
+    Waveform
+        Mono float32 at 22,050 Hz.
+
+    Raises
+    ------
+    BadExtension, WrongExtension
+        If `ext` is no format we read, or not that of the content.
+    EmptySound, LfsPointer, UnreadableSound, TruncatedSound
+        If the bytes cannot be decoded whole.
+    BadSampleRate, TooManyChannels
+        If the sound is outside 8 to 192 kHz, or has more than 8 channels.
+    SoundTooLong, SoundTooShort, SoundNotFinite, UnusableInput
+        If it can be decoded, but not used.
+    """
+    if ext is not None:
+        check_extension(ext)
+    if not data:
+        raise EmptySound("The sound has 0 bytes.")
+    found = sniff(data, ext=ext)
+    source = Source(data, found, inspect(data, found), budget or SoundBudget())
+    excerpt = source.read(*_span(source, rule))
+    window = window_of(excerpt.source_samples, rule)
+    y = excerpt.y[window.start - excerpt.start : window.stop - excerpt.start]
+    if window.start < excerpt.start or len(y) < window.stop - window.start:
+        y = source.read(window.start, window.stop).y
+    return Waveform(repeat(y, window), SAMPLE_RATE_HZ, excerpt.source_samples, window)
+
+
+def _span(source: Source, rule: WindowRule | None) -> tuple[int, int]:
+    """Return the samples to keep at the first reading, from what the header says of the length.
+
+    A guess is widened; where it was too far off, or there is none, the sound is read twice.
+    """
+    if rule is None:
+        return 0, _ALL
+    expected = source.expected_samples
+    if expected is None:
+        return 0, 0
+    if source.is_stated:
+        window = window_of(expected, rule)
+        return window.start, window.stop
+    if expected <= rule.whole_max:
+        return 0, rule.whole_max
+    window = window_of(expected, rule)
+    margin = rule.length // 10
+    return max(0, window.start - margin), window.stop + margin

@@ -1,0 +1,183 @@
+"""The table of frontends: what a model may be fed with, by a name that never changes its meaning.
+
+A name ends in a version. Numbers behind a name are fixed by golden vectors (tests/golden); a
+change that moves them gets the next version, and the old name stays.
+
+================  =======  ========  ===============================================================
+name              kind     values    what
+================  =======  ========  ===============================================================
+gtzan-58@1        row      floats    the 58 features of the published GTZAN table
+mel-235x335@1     picture  0..1      mel spectrogram of the first 30 s; for new models
+kaggle-gtzan@1    picture  0..255    the Kaggle set's PNG; for models that were trained on them
+cs467-crop@1      picture  0..255    the 2020 server's crop, 200 x 335 only; for its models
+================  =======  ========  ===============================================================
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.audio import cs467, gtzan58, spectrogram
+from server.audio.feature_names import FEATURE_NAMES
+from server.audio.kaggle import kaggle_picture
+from server.errors import UnusableInput
+
+_MAX_SIDE = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RowFrontend:
+    """A frontend that turns a sound into named numbers.
+
+    Attributes
+    ----------
+    name : str
+        With its version.
+    names : tuple of str
+        The numbers' names in order.
+    min_samples : int
+        Fewer samples at 22,050 Hz are refused with `SoundTooShort`.
+    compute : callable
+        Mono float32 samples (n,) to float64 (len(names),).
+    """
+
+    name: str
+    names: tuple[str, ...]
+    min_samples: int
+    compute: Callable[[NDArray[np.float32]], NDArray[np.float64]]
+
+    def describe(self) -> dict[str, object]:
+        """Return what another process needs to know, as JSON values."""
+        return {
+            "id": self.name,
+            "kind": "row",
+            "names": list(self.names),
+            "min_samples": self.min_samples,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFrontend:
+    """A frontend that turns a sound into a picture of the model's height and width.
+
+    Attributes
+    ----------
+    name : str
+        With its version.
+    heights, widths : tuple of int
+        Smallest and largest side that can be drawn.
+    values : tuple of float
+        Smallest and largest value.
+    min_samples : int
+        Fewer samples at 22,050 Hz are refused with `SoundTooShort`.
+    draw : callable
+        Mono float32 samples (n,), height and width to float32 (height, width, 1).
+    """
+
+    name: str
+    heights: tuple[int, int]
+    widths: tuple[int, int]
+    values: tuple[float, float]
+    min_samples: int
+    draw: Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
+
+    def allows(self, height: int, width: int) -> bool:
+        """Tell whether a picture of this size can be drawn."""
+        low, high = self.heights
+        left, right = self.widths
+        return low <= height <= high and left <= width <= right
+
+    def compute(self, y: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+        """Draw the picture.
+
+        Parameters
+        ----------
+        y : np.ndarray, shape (n,), float32
+            Mono samples at 22,050 Hz.
+        height, width : int
+            From the model.
+
+        Returns
+        -------
+        np.ndarray, shape (height, width, 1), float32
+            Within `values`; low frequencies in the bottom row.
+
+        Raises
+        ------
+        UnusableInput
+            If the frontend has no picture of this size; names the axis.
+        SoundTooShort
+            If there are fewer than `min_samples` samples.
+        """
+        self._check("height", height, self.heights)
+        self._check("width", width, self.widths)
+        return self.draw(y, height, width)
+
+    def _check(self, axis: str, size: int, limits: tuple[int, int]) -> None:
+        low, high = limits
+        if not low <= size <= high:
+            allowed = f"{low}" if low == high else f"{low} to {high}"
+            raise UnusableInput(
+                f"The frontend {self.name} draws no {axis} of {size}; it must be {allowed}.",
+                axis=axis,
+                allowed=[low, high],
+            )
+
+    def describe(self) -> dict[str, object]:
+        """Return what another process needs to know, as JSON values."""
+        return {
+            "id": self.name,
+            "kind": "picture",
+            "heights": list(self.heights),
+            "widths": list(self.widths),
+            "values": list(self.values),
+            "min_samples": self.min_samples,
+        }
+
+
+Frontend = RowFrontend | PictureFrontend
+
+_TABLE: tuple[Frontend, ...] = (
+    RowFrontend("gtzan-58@1", FEATURE_NAMES, gtzan58.MIN_SAMPLES, gtzan58.gtzan58),
+    PictureFrontend(
+        "mel-235x335@1",
+        heights=(1, spectrogram.MAX_HEIGHT),
+        widths=(2, _MAX_SIDE),
+        values=(0, 1),
+        min_samples=1,
+        draw=spectrogram.mel_spectrogram,
+    ),
+    PictureFrontend(
+        "kaggle-gtzan@1",
+        heights=(1, _MAX_SIDE),
+        widths=(1, _MAX_SIDE),
+        values=(0, 255),
+        min_samples=1,
+        draw=kaggle_picture,
+    ),
+    PictureFrontend(
+        "cs467-crop@1",
+        heights=(cs467.HEIGHT, cs467.HEIGHT),
+        widths=(cs467.WIDTH, cs467.WIDTH),
+        values=(0, 255),
+        min_samples=1,
+        draw=cs467.cs467_picture,
+    ),
+)
+
+FRONTENDS: Mapping[str, Frontend] = MappingProxyType({entry.name: entry for entry in _TABLE})
+
+
+def describe_frontends() -> list[dict[str, object]]:
+    """Describe all frontends for a process that does not import them.
+
+    Returns
+    -------
+    list of dict
+        One JSON object a frontend: ``id``, ``kind``, ``min_samples``, and ``names`` of a row or
+        ``heights``, ``widths`` and ``values`` of a picture.
+    """
+    return [frontend.describe() for frontend in FRONTENDS.values()]

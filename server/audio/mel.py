@@ -1,0 +1,82 @@
+"""Mel bands and decibels.
+
+Source: M. Slaney, "Auditory Toolbox", 1998 (linear below 1 kHz, logarithmic above, triangles of
+equal area), with the numbers of librosa 0.11 (``librosa.filters.mel``, ``librosa.power_to_db``).
+"""
+
+import functools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.audio.spectrum import FREQUENCIES_HZ, SAMPLE_RATE_HZ
+
+TOP_DB = 80.0
+_AMIN = np.float32(1e-10)
+
+_HZ_PER_MEL = 200 / 3
+_LOG_FROM_HZ = 1000.0
+_LOG_FROM_MEL = _LOG_FROM_HZ / _HZ_PER_MEL
+_LOG_STEP = np.log(6.4) / 27
+
+
+def mel_frequencies(count: int) -> NDArray[np.float64]:
+    """Return frequencies that are evenly spaced in mels, from 0 Hz to half the sample rate.
+
+    Parameters
+    ----------
+    count : int
+        How many; at least 2.
+
+    Returns
+    -------
+    np.ndarray, shape (count,), float64
+        Hz, ascending.
+    """
+    top = _LOG_FROM_MEL + np.log(SAMPLE_RATE_HZ / 2 / _LOG_FROM_HZ) / _LOG_STEP
+    mels = np.linspace(0.0, top, count)
+    logarithmic = _LOG_FROM_HZ * np.exp(_LOG_STEP * (mels - _LOG_FROM_MEL))
+    hz: NDArray[np.float64] = np.where(mels >= _LOG_FROM_MEL, logarithmic, _HZ_PER_MEL * mels)
+    return hz
+
+
+@functools.lru_cache(maxsize=16)
+def mel_bank(n_mels: int) -> NDArray[np.float32]:
+    """Return the mel filter bank as a matrix to multiply power spectra with.
+
+    Parameters
+    ----------
+    n_mels : int
+        Number of bands; above 617 some are narrower than a bin and empty.
+
+    Returns
+    -------
+    np.ndarray, shape (BINS, n_mels), float32
+        One triangle a column, low band first; read-only.
+    """
+    hz = mel_frequencies(n_mels + 2)
+    slopes = (FREQUENCIES_HZ - hz[:, None]) / np.diff(hz, append=np.inf)[:, None]
+    falling = (hz[2:, None] - FREQUENCIES_HZ) / np.diff(hz)[1:, None]
+    triangles = np.maximum(0, np.minimum(slopes[:-2], falling)).astype(np.float32)
+    triangles *= (2 / (hz[2:] - hz[:-2]))[:, None]
+    bank = np.ascontiguousarray(triangles.T)
+    bank.setflags(write=False)
+    return bank
+
+
+def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn power into decibels relative to 1, cut 80 dB below the largest.
+
+    Parameters
+    ----------
+    power : np.ndarray, float32
+        Any shape, not negative; values below 1e-10 count as 1e-10.
+
+    Returns
+    -------
+    np.ndarray, float32
+        Same shape; the range is at most 80 dB wide.
+    """
+    db: NDArray[np.float32] = 10 * np.log10(np.maximum(power, _AMIN))
+    np.maximum(db, db.max() - np.float32(TOP_DB), out=db)
+    return db

@@ -1,0 +1,273 @@
+"""A sound file read as mono samples at 22,050 Hz, block by block, as often as needed.
+
+libsndfile decodes from memory, the channels are averaged, then soxr HQ resamples the stream; the
+result equals resampling the whole sound at once, bit for bit. Every block is checked: the number
+of samples against the budget, their values against what a sound can hold, and at the end their
+count against what the header said.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import soundfile  # type: ignore[import-untyped]  # carries no types
+import soxr  # type: ignore[import-untyped]  # carries no types
+from numpy.typing import NDArray
+
+from server.audio.container import Declared
+from server.audio.spectrum import SAMPLE_RATE_HZ
+from server.errors import (
+    BadSampleRate,
+    EmptySound,
+    SoundNotFinite,
+    SoundTooLong,
+    TooManyChannels,
+    TruncatedSound,
+    UnreadableSound,
+    UnusableInput,
+)
+
+MIN_RATE_HZ = 8_000
+MAX_RATE_HZ = 192_000
+MAX_CHANNELS = 8
+MAX_AMPLITUDE = 1e6  # far above any sound; the fourth power of its spectrum still fits float32
+_BLOCK_FRAMES = 65_536
+_DECODERS = {
+    "wav": {"WAV", "WAVEX"},
+    "aiff": {"AIFF"},
+    "flac": {"FLAC"},
+    "ogg": {"OGG"},
+    "mp3": {"MP3"},
+}
+_UNKNOWN = 1 << 62  # libsndfile reports 2**63 - 1 frames for a FLAC stream of unknown length
+
+# Encoder delay and gapless trimming make an MP3 up to two frames shorter than it says.
+_MP3_SLACK_FRAMES = 2 * 1152
+
+
+@dataclass(frozen=True, slots=True)
+class SoundBudget:
+    """How much sound is decoded for one call.
+
+    Attributes
+    ----------
+    max_seconds : float
+        Playing time.
+    max_values : int
+        Frames times channels, before resampling: an hour of stereo at 48 kHz has 345,600,000.
+    """
+
+    max_seconds: float = 3600.0
+    max_values: int = 400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Some samples of a sound, and how many the sound has.
+
+    Attributes
+    ----------
+    start : int
+        Index of the first sample that was kept.
+    y : np.ndarray, shape (m,), float32
+        Mono samples at 22,050 Hz.
+    source_samples : int
+        Samples of the whole sound at that rate.
+    """
+
+    start: int
+    y: NDArray[np.float32]
+    source_samples: int
+
+
+class Source:
+    """A sound that can be decoded from its start, more than once.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    found : str
+        Its format, as `server.audio.sniff.sniff` names it.
+    declared : Declared
+        What its container says.
+    budget : SoundBudget
+        How much is decoded at most.
+
+    Attributes
+    ----------
+    expected_samples : int or None
+        Samples at 22,050 Hz that the header promises; None where it does not say.
+    is_stated : bool
+        Whether that is a promise; an MP3 without a Xing tag only lets libsndfile guess.
+
+    Raises
+    ------
+    UnreadableSound, EmptySound, BadSampleRate, TooManyChannels, SoundTooLong
+        If the header alone shows that the sound cannot be used.
+    """
+
+    def __init__(self, data: bytes, found: str, declared: Declared, budget: SoundBudget) -> None:
+        if declared.sample_rate_hz is not None:
+            _check_rate(declared.sample_rate_hz)
+        if declared.channels is not None:
+            _check_channels(declared.channels)
+        self._data = data
+        self._found = found
+        self._budget = budget
+        with self._open() as sound:
+            self._rate_hz: int = sound.samplerate
+            self._channels: int = sound.channels
+            frames: int = sound.frames
+        _check_rate(self._rate_hz)
+        _check_channels(self._channels)
+        is_known = 0 <= frames < _UNKNOWN
+        self.is_stated = is_known and declared.states_length
+        self.expected_samples = self._resampled_count(frames) if is_known else None
+        self._stated_frames = frames if self.is_stated else None
+        if self.is_stated:
+            self._check_budget(frames)
+            if frames == 0:
+                raise EmptySound("The sound file holds no samples.")
+
+    def read(self, start: int, stop: int) -> Excerpt:
+        """Decode the whole sound and keep a part of it.
+
+        Parameters
+        ----------
+        start, stop : int
+            Samples ``start <= k < stop`` at 22,050 Hz are kept, as far as the sound goes.
+
+        Returns
+        -------
+        Excerpt
+            The part, and the length of the whole.
+
+        Raises
+        ------
+        TruncatedSound, EmptySound, SoundTooLong, SoundNotFinite, UnusableInput
+            If the samples are not what the header promised, or no sound.
+        """
+        kept: list[NDArray[np.float32]] = []
+        samples = 0
+        for piece in self._resampled():
+            inside = piece[max(0, start - samples) : max(0, stop - samples)]
+            if len(inside):
+                kept.append(inside.copy() if len(inside) < len(piece) else inside)
+            samples += len(piece)
+        if samples == 0:
+            raise EmptySound("The sound file holds no samples.")
+        y = np.concatenate(kept) if kept else np.zeros(0, np.float32)
+        return Excerpt(start, y, samples)
+
+    def _resampled_count(self, frames: int) -> int:
+        """Return how many samples soxr makes of so many frames; it rounds half up."""
+        return (2 * frames * SAMPLE_RATE_HZ + self._rate_hz) // (2 * self._rate_hz)
+
+    def _resampled(self) -> Iterator[NDArray[np.float32]]:
+        if self._rate_hz == SAMPLE_RATE_HZ:
+            yield from self._mono()
+            return
+        stream = soxr.ResampleStream(
+            self._rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ"
+        )
+        for block in self._mono():
+            yield stream.resample_chunk(block)
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+    def _mono(self) -> Iterator[NDArray[np.float32]]:
+        """Decode in blocks, check what comes out, and average the channels."""
+        frames = 0
+        with self._open() as sound:
+            while True:
+                block = self._next_block(sound, frames)
+                if not len(block):
+                    break
+                frames += len(block)
+                self._check_budget(frames)
+                _check_values(block)
+                yield block[:, 0] if self._channels == 1 else block.mean(axis=1)
+        self._check_count(frames)
+
+    def _open(self) -> "_Stream":
+        try:
+            sound = _Stream(io.BytesIO(self._data))
+        except (soundfile.SoundFileError, ValueError) as error:
+            raise UnreadableSound(
+                f"The {self._found} file has a header that cannot be read."
+            ) from error
+        if sound.format not in _DECODERS[self._found]:
+            sound.close()
+            raise UnreadableSound(f"The file begins like {self._found}, but is something else.")
+        return sound
+
+    def _next_block(self, sound: "_Stream", frames: int) -> NDArray[np.float32]:
+        try:
+            block: NDArray[np.float32] = sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+            return block
+        except soundfile.SoundFileError as error:
+            raise TruncatedSound(
+                f"The {self._found} data is cut or damaged after {frames / self._rate_hz:.3f} s."
+            ) from error
+
+    def _check_budget(self, frames: int) -> None:
+        most = self._budget
+        if frames > most.max_seconds * self._rate_hz or frames * self._channels > most.max_values:
+            raise SoundTooLong(
+                f"The sound is longer than {most.max_seconds:g} s, or holds more than "
+                f"{most.max_values} samples over its {self._channels} channels.",
+                max_seconds=most.max_seconds,
+                max_values=most.max_values,
+            )
+
+    def _check_count(self, frames: int) -> None:
+        """Refuse a sound that ended well before the length that its header states."""
+        declared = self._stated_frames
+        if declared is None:
+            return
+        slack = max(_MP3_SLACK_FRAMES, declared // 100) if self._found == "mp3" else 0
+        if frames < declared - slack:
+            raise TruncatedSound(
+                f"The header declares {declared / self._rate_hz:.3f} s, the file holds "
+                f"{frames / self._rate_hz:.3f} s.",
+                declared_frames=declared,
+                found_frames=frames,
+            )
+
+
+class _Stream(soundfile.SoundFile):  # type: ignore[misc]  # its base has no types
+    """A sound file that is read forward only.
+
+    soundfile seeks after each block of a seekable file: slow in MP3, and an error in a FLAC stream
+    whose length is unknown.
+    """
+
+    def seekable(self) -> bool:
+        """Deny it, so that `read` leaves the position alone."""
+        return False
+
+
+def _check_rate(rate_hz: float) -> None:
+    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise BadSampleRate(
+            f"The sample rate is {rate_hz:.0f} Hz; it must be {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.",
+        )
+
+
+def _check_channels(channels: int) -> None:
+    if channels > MAX_CHANNELS:
+        raise TooManyChannels(f"The sound has {channels} channels; {MAX_CHANNELS} is the most.")
+    if channels < 1:
+        raise UnreadableSound("The header declares no channel.")
+
+
+def _check_values(block: NDArray[np.float32]) -> None:
+    """Refuse samples that are no numbers, or that no sound has."""
+    low, high = block.min(), block.max()  # NaN wins both, so two passes see everything
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise SoundNotFinite("The sound holds NaN or infinite samples.")
+    if max(-low, high) > MAX_AMPLITUDE:
+        raise UnusableInput(
+            f"Samples reach {max(-low, high):.3g}; a sound lies within -1 to 1. Scale it first."
+        )
