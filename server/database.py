@@ -1,11 +1,13 @@
 """The registry's database: its tables, its engine and its one owner.
 
-SQLite, embedded: one process owns the file and one connection writes, because libraries before 3.51.3 can
-damage a write-ahead log that two connections write. Every commit is flushed to disk before it is answered.
+SQLite, embedded: one process owns the file and one connection writes, because libraries before
+3.51.3 can damage a write-ahead log that two connections write. Every commit is flushed to disk
+before it is answered.
 
 ::
 
-    model   digest PK | state | size | manifest | record | reason | crashes | registered_at ... rejected_at
+    model   digest PK | state | size | manifest | record | reason | crashes | registered_at ...
+    rejected_at
 """
 
 import fcntl
@@ -92,8 +94,8 @@ def migrate(url: str) -> None:
             if _revision(connection) == REVISION:
                 return
             # Alembic is half a second of imports that only a new or old database needs
-            from alembic import command
-            from alembic.config import Config
+            from alembic import command  # noqa: PLC0415
+            from alembic.config import Config  # noqa: PLC0415
 
             config = Config()
             config.set_main_option("script_location", str(MIGRATIONS))

@@ -1,6 +1,7 @@
 """The SHA-256 value type: a model's only name.
 
-A digest is 32 bytes inside and 64 lower-case hexadecimal digits outside; upper case is read and never written.
+A digest is 32 bytes inside and 64 lower-case hexadecimal digits outside; upper case is read and
+never written.
 """
 
 import hashlib

@@ -1,22 +1,21 @@
 """Every refusal that the server tells a client about, in one tree.
 
-A class says *what* is wrong in three fields that the web layer turns into an RFC 9457 problem: its HTTP
-status, its slug (a section of docs/problems.md) and its title. An instance says *where*, in a ``detail``
-that helps the sender and never shows a key, a path of the machine or a trace.
+A class says *what* is wrong in three fields that the web layer turns into an RFC 9457 problem: its
+HTTP status, its slug (a section of docs/problems.md) and its title. An instance says *where*, in a
+``detail`` that helps the sender and never shows a key, a path of the machine or a trace.
 
 ::
 
     ServerError ................. 500
     |-- MalformedRequest ........ 400   cannot be read as what the route takes
-    |-- BadSignature ............ 401   unsigned, altered, or signed with another key; never says which
-    |-- NotFound ................ 404   no such route, no such model
-    |-- ModelState .............. 409   a known model that cannot answer as it is
-    |-- TooLarge ................ 413   over a limit that the server counted itself
-    |-- UnreadableSound ......... 415   the bytes are no sound that can be decoded whole
-    |-- UnusableInput ........... 422   readable, but not what the task needs
-    |-- BadModel ................ 422   a file that is no model, or not one for its task
-    |-- WorkerFailed ............ 502   the model's process died or answered nonsense
-    `-- Overload ................ 503   come back after `retry_after_s`
+    |-- BadSignature ............ 401   unsigned, altered, or signed with another key; never says
+    which |-- NotFound ................ 404   no such route, no such model |-- ModelState
+    .............. 409   a known model that cannot answer as it is |-- TooLarge ................ 413
+    over a limit that the server counted itself |-- UnreadableSound ......... 415   the bytes are no
+    sound that can be decoded whole |-- UnusableInput ........... 422   readable, but not what the
+    task needs |-- BadModel ................ 422   a file that is no model, or not one for its task
+    |-- WorkerFailed ............ 502   the model's process died or answered nonsense `-- Overload
+    ................ 503   come back after `retry_after_s`
 """
 
 from typing import ClassVar

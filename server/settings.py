@@ -1,4 +1,4 @@
-"""Every setting: its environment name, default, unit and help, in one table that the docs are checked against.
+"""Every setting: its environment name, default, unit and help, in one table.
 
 Only `app` and `__main__` import this module; the parts of the house receive plain values.
 """
@@ -12,6 +12,7 @@ from typing import Any
 MIN_TOKEN_BYTES = 16
 WARN_TOKEN_BYTES = 32
 _MIB = 1 << 20
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class SettingsFault(Exception):
@@ -28,10 +29,8 @@ class SettingsFault(Exception):
         self.faults = faults
 
 
-def _setting(env: str, default: Any, help: str, *, unit: str = "", least: float = 0) -> Any:
-    return field(
-        default=default, metadata={"env": env, "help": help, "unit": unit, "least": least}
-    )
+def _setting(env: str, default: Any, text: str, *, unit: str = "", least: float = 0) -> Any:
+    return field(default=default, metadata={"env": env, "help": text, "unit": unit, "least": least})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,7 @@ class Settings:
         "REJECTED_KEEP_S", 86400.0, "A rejected file is removed after.", unit="s"
     )
     graceful_s: float = _setting(
-        "GRACEFUL_S", 30.0, "Time for requests in flight at a stop.", unit="s"
+        "GRACEFUL_S", 8.0, "A stop takes no longer; requests in flight end.", unit="s", least=1
     )
     run_as: str = _setting(
         "RUN_AS", "", "`uid:gid` to become for good, once ports and key are open; root only."
@@ -157,34 +156,37 @@ def table() -> list[SettingRow]:
     return rows
 
 
-def read_settings(environ: Mapping[str, str]) -> Settings:
+def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     """Read the settings from the environment.
 
-    Raises
-    ------
-    SettingsFault
-        Naming every setting that cannot be used, not only the first.
+    Returns
+    -------
+    Settings
+        With defaults in place of what could not be read.
+    list of str
+        One sentence for every setting that cannot be used; empty when all can.
     """
     faults: list[str] = []
     values: dict[str, Any] = {}
     for item in fields(Settings):
-        if not item.metadata or not (text := environ.get(item.metadata["env"], "").strip()):
+        env = item.metadata.get("env")
+        if env is None or not (text := environ.get(env, "").strip()):
             continue
         try:
-            values[item.name] = _PARSERS[item.type](text)
-        except (ValueError, KeyError) as error:
-            faults.append(f"{item.metadata['env']}={text!r}: {error}")
+            value = _PARSERS[item.type](text)
+        except ValueError as error:
+            faults.append(f"{env}={text!r}: {error}")
             continue
-        if isinstance(values[item.name], int | float) and not (
-            item.metadata["least"] <= values[item.name] < float("inf")
-        ):
-            faults.append(f"{item.metadata['env']}={text!r}: at least {item.metadata['least']}")
-    if (url := values.get("database_url")) and not url.startswith("sqlite+aiosqlite:///"):
+        least = item.metadata["least"]
+        if isinstance(value, int | float) and not least <= value < float("inf"):
+            faults.append(f"{env}={text!r}: must be at least {least}")
+            continue
+        values[item.name] = value
+    if not values.get("database_url", "sqlite+aiosqlite:///").startswith("sqlite+aiosqlite:///"):
         faults.append("DATABASE_URL: this version takes sqlite+aiosqlite:///PATH only")
-    tokens = _read_tokens(environ, faults)
-    if faults:
-        raise SettingsFault(faults)
-    return Settings(signing_tokens=tokens, **values)
+    if values.get("log_level", "INFO") not in _LEVELS:
+        faults.append(f"LOG_LEVEL: one of {', '.join(_LEVELS)}")
+    return Settings(signing_tokens=_read_tokens(environ, faults), **values), faults
 
 
 def _read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The few file operations that decide whether a crash loses or invents a file.
 
-A file is written without a name, flushed to disk, then linked to its name, and the folder is flushed: a
-crash before the link leaves nothing, a crash after it leaves the whole file. Where the file system knows no
-unnamed files, a name that starts with a dot stands in and is removed at the next start.
+A file is written without a name, flushed to disk, then linked to its name, and the folder is
+flushed: a crash before the link leaves nothing, a crash after it leaves the whole file. Where the
+file system knows no unnamed files, a name that starts with a dot stands in and is removed at the
+next start.
 """
 
 import errno

@@ -11,7 +11,8 @@
       <any other name>               a file that somebody put here by hand; judged like an upload
       .<name>                        never looked at
 
-A model is reachable under its digest or not at all: files get their name by a link, whole and on disk.
+A model is reachable under its digest or not at all: files get their name by a link, whole and on
+disk.
 """
 
 import os
@@ -73,7 +74,9 @@ class Layout:
             except OSError as error:
                 found.append(f"{setting}={folder}: cannot be written ({error.strerror})")
         if not found and self.uploads.samefile(self.models):
-            found.append("UPLOADS_DIR and MODELS_DIR must be two folders: a sweep empties the first")
+            found.append(
+                "UPLOADS_DIR and MODELS_DIR must be two folders: a sweep empties the first"
+            )
         elif not found:
             try:
                 fsops.try_link(self.uploads, self.models)

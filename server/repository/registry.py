@@ -90,7 +90,8 @@ class Registry:
     async def register(self, digest: Digest, manifest: dict[str, Any] | None = None) -> bool:
         """Let a digest become a model; True when a file that is here must be judged again.
 
-        A digest that is known keeps its state, unless it was rejected or comes with another manifest.
+        A digest that is known keeps its state, unless it was rejected or comes with another
+        manifest.
         """
         text = None if manifest is None else json.dumps(manifest, sort_keys=True)
         new = insert(model).values(
@@ -150,9 +151,7 @@ class Registry:
     async def count_crash(self, digest: Digest) -> bool:
         """Count a worker that the model took down; True when that disabled the model."""
         count = (
-            sa.update(model)
-            .where(model.c.digest == digest.raw)
-            .values(crashes=model.c.crashes + 1)
+            sa.update(model).where(model.c.digest == digest.raw).values(crashes=model.c.crashes + 1)
         )
         reason = f"it took down its worker {CRASHES_ALLOWED} times in a row"
         disable = (
@@ -191,9 +190,7 @@ class Registry:
     async def with_files(self) -> list[Digest]:
         """List the digests whose file should be in the store."""
         states = [State.PROMOTED, State.READY, State.DISABLED]
-        query = sa.select(model.c.digest).where(
-            model.c.state.in_(states), _LISTED
-        )
+        query = sa.select(model.c.digest).where(model.c.state.in_(states), _LISTED)
         async with self._engine.connect() as connection:
             return [Digest(row.digest) for row in await connection.execute(query)]
 

@@ -2,11 +2,12 @@
 
 ::
 
-    staged file --open--> quiet? --hash--> registered? --yes--> link into models/, record, drop the name
+    staged file --open--> quiet? --hash--> registered? --yes--> link into models/, record, drop the
+    name
                             | no: left for the next pass  `no--> discard
 
-Promotion says nothing of what the file is; intake judges it afterwards. The order makes a crash harmless at
-any point: the name in models/ appears before the record, the name in staging goes last.
+Promotion says nothing of what the file is; intake judges it afterwards. The order makes a crash
+harmless at any point: the name in models/ appears before the record, the name in staging goes last.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from server.errors import Overload
 from server.repository import fsops
 from server.repository.layout import UPLOAD_NAME, Layout
 from server.repository.registry import Registry, State
-from server.repository.staging import Staging, StagedUpload
+from server.repository.staging import StagedUpload, Staging
 from server.repository.store import ModelStore
 
 _MAX_WAITING = 8
@@ -109,7 +110,7 @@ class Sweeper:
             self._on_promoted()
 
     async def reconcile(self) -> None:
-        """After a start: make the registry agree with the store, whatever interrupted the last run."""
+        """Make the registry agree with the store, whatever interrupted the last run."""
         for folder in (self._layout.models, self._layout.uploads):
             await asyncio.to_thread(fsops.remove_parts, folder)
         stored = set(await asyncio.to_thread(self._layout.stored))
@@ -160,9 +161,7 @@ class Sweeper:
             _log.info("sweep", extra=counts)
         return report
 
-    async def _judge(
-        self, fd: int, digest: Digest, status: os.stat_result, name: str
-    ) -> _Verdict:
+    async def _judge(self, fd: int, digest: Digest, status: os.stat_result, name: str) -> _Verdict:
         known = await self._registry.get(digest)
         promoted = False
         if status.st_nlink > 1 and not self._store.is_file_of(digest, status):

@@ -1,1 +1,1 @@
-"""Who asks: secrets, and what was signed with them (the itsdangerous dialect of the original server)."""
+"""Who asks: secrets, and what was signed with them, in the dialect of itsdangerous."""

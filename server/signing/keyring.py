@@ -1,9 +1,9 @@
 """The signing tokens, and the message authentication codes that they make.
 
-itsdangerous signs with HMAC-SHA1 under a key derived from the token and a salt; the salt keeps a signed
-JSON payload from being taken for a signed file. On the wire a signature is 27 characters of base64url.
-One code has several lenient spellings (spare bits, ``=``, ``+/``, junk); only the canonical one is taken,
-so that one signed message has one text.
+itsdangerous signs with HMAC-SHA1 under a key derived from the token and a salt; the salt keeps a
+signed JSON payload from being taken for a signed file. On the wire a signature is 27 characters of
+base64url. One code has several lenient spellings (spare bits, ``=``, ``+/``, junk); only the
+canonical one is taken, so that one signed message has one text.
 """
 
 import base64

@@ -2,12 +2,12 @@
 
 ::
 
-    <JSON object> "." <signature>                        itsdangerous.Serializer(token).dumps(object)
-    <JSON object> "." <timestamp> "." <signature>        itsdangerous.TimedSerializer(token).dumps(object)
+    <JSON object> "." <signature>                    itsdangerous.Serializer(token).dumps(...)
+    <JSON object> "." <timestamp> "." <signature>    itsdangerous.TimedSerializer(token).dumps(...)
 
-The signature is judged before a byte of the JSON is read. A timed payload must be young. Two optional
-fields tighten a plain one: `_ts` (seconds since 1970) is held to the same age, `_path` to the path asked.
-Routes take closed schemas, because one signature is good on every route.
+The signature is judged before a byte of the JSON is read. A timed payload must be young. Two
+optional fields tighten a plain one: `_ts` (seconds since 1970) is held to the same age, `_path` to
+the path asked. Routes take closed schemas, because one signature is good on every route.
 """
 
 import json

@@ -52,7 +52,8 @@ class StreamUnsigner:
 async def unsign_stream(chunks: AsyncIterable[bytes], keys: KeyRing) -> AsyncIterator[bytes]:
     """Yield the data of a signed stream; raise at its end when the signature is wrong.
 
-    The error appears inside the consumer's loop, so a writer that cleans up on any error needs no more.
+    The error appears inside the consumer's loop, so a writer that cleans up on any error needs no
+    more.
 
     Raises
     ------

@@ -1,0 +1,230 @@
+"""Build every part once, join them, start and stop them: the only place that knows them all.
+
+::
+
+    layout, registry, staging, store -> sweeper -> API site ----> listener 443
+    decoders, workers -> intake -> predictor --^   upload site -> listener 4443
+"""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import threading
+from datetime import UTC, datetime
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from server import database, privileges
+from server.parts import Inference, Repository, logged
+from server.repository.layout import Layout
+from server.repository.sweep import Sweeper, SweepReport
+from server.settings import WARN_TOKEN_BYTES, Bind, Settings, SettingsFault
+from server.signing.keyring import KeyRing
+from server.web import compat
+from server.web.body import BodyMemory, Pace
+from server.web.health import health_routes
+from server.web.listener import HTTP1, HTTP2_AND_1, TlsFault, bind, listen, load_tls
+from server.web.site import Site, build_site
+
+_log = logging.getLogger(__name__)
+_DESCRIPTORS = 8192
+_GRACE_SHARE = 0.8  # of the grace period is for requests, the rest for ending processes
+
+
+class Ports:
+    """What is taken while the process still has its rights: sockets, certificate and key.
+
+    Parameters
+    ----------
+    settings : Settings
+        As read.
+    faults : list of str
+        Found so far; all that is found here is added before anything is raised.
+
+    Raises
+    ------
+    SettingsFault
+        Naming every fault.
+    """
+
+    def __init__(self, settings: Settings, faults: list[str]) -> None:
+        self.layout = Layout(settings.models_dir, settings.uploads_dir)
+        try:
+            self.api_tls = load_tls(settings.certs_dir, HTTP2_AND_1)
+            self.upload_tls = load_tls(settings.certs_dir, HTTP1)
+        except TlsFault as error:
+            faults.append(str(error))
+        self.sockets: list[socket.socket] = []
+        binds = (("API_BIND", settings.api_bind), ("UPLOAD_BIND", settings.upload_bind))
+        for name, address in binds:
+            try:
+                self.sockets.append(bind(address.host, address.port))
+            except OSError as error:
+                faults.append(f"{name}={address}: {error.strerror}")
+        if not faults:
+            owned = [settings.models_dir, settings.uploads_dir]
+            faults += privileges.drop(settings.run_as, owned=owned)
+        faults += self.layout.faults()
+        if faults:
+            raise SettingsFault(faults)
+
+    @property
+    def addresses(self) -> list[str]:
+        """The two base URLs, with the ports that the system chose."""
+        names = [sock.getsockname()[:2] for sock in self.sockets]
+        return [f"https://{Bind(host, port)}" for host, port in names]
+
+
+async def serve(settings: Settings, ports: Ports) -> None:
+    """Serve until SIGTERM or SIGINT, then let requests in flight end within the grace period."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    # somebody who opens a file under a lease must not end the server
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    _warn(settings)
+    with database.owner_lock(ports.layout.lock):
+        promoted = asyncio.Event()
+        repository = Repository(settings, ports.layout, on_promoted=promoted.set)
+        try:
+            await repository.sweeper.reconcile()
+            async with asyncio.TaskGroup() as group:
+                inference = Inference(settings, repository, group, promoted=promoted)
+                scheduler = _schedule(repository.sweeper, settings.sweep_interval_s)
+                try:
+                    await _listen(settings, ports, _sites(settings, repository, inference), stop)
+                finally:
+                    scheduler.shutdown(wait=False)
+                    await inference.close()
+        finally:
+            await repository.engine.dispose()
+    _log.info("stopped")
+
+
+def _sites(settings: Settings, repository: Repository, inference: Inference) -> tuple[Site, Site]:
+    keys = KeyRing(settings.signing_tokens)
+    payloads = compat.SignedPayloads(
+        keys, BodyMemory(settings.max_body_memory), max_age_s=settings.signing_max_age_s
+    )
+    pace = Pace(idle_s=settings.body_idle_s, min_rate=settings.min_upload_rate)
+    api = build_site(
+        "api",
+        [
+            compat.test_routes(),
+            compat.model_routes(
+                payloads=payloads,
+                registry=repository.registry,
+                sweeper=repository.sweeper,
+                intake=inference.intake,
+                contracts=inference.contracts,
+            ),
+            compat.upload_routes(repository.staging, keys=keys, sweeper=repository.sweeper),
+            compat.prediction_routes(
+                inference.predictor, payloads, max_bytes=settings.max_prediction_bytes
+            ),
+            health_routes(inference.state),
+        ],
+        pace=pace,
+        legacy_status=settings.legacy_status,
+    )
+    uploads = build_site(
+        "uploads",
+        [
+            compat.upload_test_routes(),
+            compat.upload_routes(repository.staging, keys=None, sweeper=repository.sweeper),
+        ],
+        pace=pace,
+        legacy_status=settings.legacy_status,
+    )
+    return api, uploads
+
+
+async def _listen(
+    settings: Settings, ports: Ports, sites: tuple[Site, Site], stop: asyncio.Event
+) -> None:
+    contexts = (ports.api_tls, ports.upload_tls)
+    grace = settings.graceful_s * _GRACE_SHARE
+    async with asyncio.TaskGroup() as group:
+        listeners = [
+            group.create_task(listen(site, sock, tls, stop=stop.wait, graceful_s=grace))
+            for site, sock, tls in zip(sites, ports.sockets, contexts, strict=True)
+        ]
+        api, uploads = ports.addresses
+        _log.info("serving", extra={"api": api, "uploads": uploads})
+        await stop.wait()
+        _log.info("stopping", extra={"grace_s": settings.graceful_s})
+        _watch(settings.graceful_s)
+        _, late = await asyncio.wait(listeners, timeout=grace)
+        for listener in late:
+            # from Python 3.12.1 on a server waits for its connections without end
+            listener.cancel()
+
+
+def _watch(grace_s: float) -> None:
+    """End the process when the grace is over, whatever still hangs; nothing durable is at stake."""
+    timer = threading.Timer(grace_s, os._exit, [0])
+    timer.daemon = True
+    timer.start()
+
+
+def _schedule(sweeper: Sweeper, interval_s: float) -> AsyncIOScheduler:
+    async def scheduled() -> None:
+        await logged(_swept(sweeper))
+
+    scheduler = AsyncIOScheduler(timezone=UTC)
+    scheduler.add_job(
+        scheduled,
+        "interval",
+        seconds=interval_s,
+        jitter=min(1.0, interval_s / 10),
+        next_run_time=datetime.now(UTC),
+        coalesce=True,
+        max_instances=1,
+        misfire_grace_time=None,  # the default of 1 s skips a sweep whenever the loop is busy
+    )
+    scheduler.start()
+    return scheduler
+
+
+async def _swept(sweeper: Sweeper) -> None:
+    await sweeper.sweep()
+
+
+async def sweep_once(settings: Settings) -> SweepReport:
+    """Run one sweep without a server.
+
+    Raises
+    ------
+    DatabaseInUse
+        If a server is running on the same models.
+    SettingsFault
+        If the folders cannot be used.
+    """
+    layout = Layout(settings.models_dir, settings.uploads_dir)
+    if faults := layout.faults():
+        raise SettingsFault(faults)
+    with database.owner_lock(layout.lock):
+        repository = Repository(settings, layout, on_promoted=lambda: None)
+        try:
+            await repository.sweeper.reconcile()
+            return await repository.sweeper.sweep()
+        finally:
+            await repository.engine.dispose()
+
+
+def _warn(settings: Settings) -> None:
+    if any(len(token.encode()) < WARN_TOKEN_BYTES for token in settings.signing_tokens):
+        _log.warning("a signing token is shorter than 32 bytes: one message allows guessing it")
+    if (version := database.unsafe_sqlite()) is not None:
+        _log.warning(
+            "this SQLite damages logs that two processes write: only this process may write",
+            extra={"sqlite": version},
+        )
+    _log.warning("no sandbox yet: a model file runs with the rights of the server's user")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < _DESCRIPTORS:
+        most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -1,0 +1,107 @@
+"""The loop that every child process runs: read a frame, call the handler that it names, answer.
+
+A child speaks on one socket (descriptor 3), logs to standard error and ends when its parent does. A
+`ServerError` becomes a problem in the answer; anything else ends the child, because nobody knows
+what state it is in, and the parent starts another.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.errors import ServerError
+from server.inference import frames
+from server.inference.frames import SOCKET_FD, Message, Part
+
+_MAX_PAYLOAD = 1 << 30
+_PR_SET_PDEATHSIG = 1
+
+Handler = Callable[[Message], Message]
+
+
+def serve(start: Callable[[dict[str, Any]], tuple[dict[str, Any], Mapping[str, Handler]]]) -> None:
+    """Answer calls until the parent closes the socket.
+
+    Parameters
+    ----------
+    start : callable
+        Takes the configuration that the parent sends first; returns what to say when ready, and the
+        handlers by operation.
+    """
+    _die_with_parent()
+    with socket.socket(fileno=SOCKET_FD) as connection:
+        first = _receive(connection)
+        if first is None:
+            return
+        handlers: Mapping[str, Handler] = {}
+
+        def begin(message: Message) -> Message:
+            nonlocal handlers
+            ready, handlers = start(message.fields)
+            return Message(ready)
+
+        _answer(connection, begin, first)
+        while (message := _receive(connection)) is not None:
+            _answer(connection, handlers[message.fields["op"]], message)
+
+
+def to_part(name: str, array: NDArray[Any]) -> Part:
+    """Wrap an array as a part, little-endian in C order."""
+    plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return Part(name, plain.reshape(-1).view(np.uint8).data, str(plain.dtype), plain.shape)
+
+
+def to_array(part: Part) -> NDArray[Any]:
+    """View a part as the array that it carries."""
+    return np.frombuffer(part.data, dtype=part.dtype).reshape(part.shape)
+
+
+def _answer(connection: socket.socket, handler: Handler, message: Message) -> None:
+    try:
+        answer = handler(message)
+    except ServerError as error:
+        members = json.loads(json.dumps(error.members))
+        problem = {"slug": error.slug, "detail": error.detail, "members": members}
+        answer = Message({"problem": problem})
+    for buffer in frames.encode(answer):
+        connection.sendall(buffer)
+
+
+def _receive(connection: socket.socket) -> Message | None:
+    prefix = _read(connection, frames.PREFIX_BYTES)
+    if prefix is None:
+        return None
+    head_size, payload_size = frames.read_prefix(bytes(prefix), max_payload=_MAX_PAYLOAD)
+    head, payload = _read(connection, head_size), _read(connection, payload_size)
+    if head is None or payload is None:
+        return None
+    return frames.decode(bytes(head), payload)
+
+
+def _read(connection: socket.socket, size: int) -> memoryview | None:
+    buffer = memoryview(bytearray(size))
+    filled = 0
+    while filled < size:
+        count = connection.recv_into(buffer[filled:])
+        if count == 0:
+            return None
+        filled += count
+    return buffer
+
+
+def _die_with_parent() -> None:
+    """Have Linux end this process with its parent, even by kill -9 in the middle of a run."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

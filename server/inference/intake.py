@@ -1,0 +1,155 @@
+"""Judges promoted files, one child process each, and makes ready what can predict.
+
+::
+
+    promoted --claim--> intake child: loads? fits its task? runs? --no--> rejected, with the reason
+                                          `--yes--> its worker loaded and warm --> ready
+
+A crash of the server leaves the file promoted, and the next start judges it again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from server.digest import Digest
+from server.errors import BadModel, Overload, ServerError, WorkerFailed
+from server.inference.process import Child
+from server.inference.workers import ModelWorkers
+from server.repository.registry import Model, Registry, State
+from server.repository.store import ModelStore
+
+_log = logging.getLogger(__name__)
+_AT_ONCE = 2
+_TRIES = 2  # a process may also die for lack of memory, which is not the model's fault
+_LOOK_S = 60.0
+_CLIENT_PART = (BadModel, WorkerFailed)
+
+
+class Intake:
+    """The judge of promoted files.
+
+    Parameters
+    ----------
+    registry, store
+        Where promoted files are listed and lie.
+    workers : ModelWorkers
+        Loads what was judged good.
+    timeout_s : float
+        Longest judging of one file.
+    rejected_keep_s : float
+        A rejected file is removed after so many seconds.
+    promoted : asyncio.Event
+        Set whenever there may be something to judge.
+    spawn : callable
+        Starts a task in the task group of the application.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: ModelStore,
+        workers: ModelWorkers,
+        *,
+        timeout_s: float,
+        rejected_keep_s: float,
+        promoted: asyncio.Event,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._workers = workers
+        self._timeout_s = timeout_s
+        self._rejected_keep_s = rejected_keep_s
+        self._spawn = spawn
+        self._wake = promoted
+        self._changed = asyncio.Event()
+        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._judging: set[Digest] = set()
+
+    def wake(self) -> None:
+        """Look for promoted files now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Judge what is promoted, for as long as the server runs."""
+        while True:
+            self._wake.clear()
+            for model in await self._registry.in_state(State.PROMOTED):
+                if model.digest not in self._judging:
+                    self._judging.add(model.digest)
+                    self._spawn(self._settle(model))
+            await self._remove_rejected()
+            try:
+                async with asyncio.timeout(_LOOK_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def wait_while_promoted(self, digest: Digest, *, timeout_s: float) -> Model | None:
+        """Return what is known of a digest once it is judged, or when the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            changed = self._changed
+            model = await self._registry.get(digest)
+            if model is None or model.state is not State.PROMOTED:
+                return model
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await changed.wait()
+            except TimeoutError:
+                return model
+
+    async def _settle(self, model: Model) -> None:
+        started = time.monotonic()
+        fields = {"digest": model.digest.short}
+        try:
+            async with self._places:
+                record = await self._judge(model)
+                await self._warm(model.digest)
+            await self._registry.make_ready(model.digest, record)
+            seconds = round(time.monotonic() - started, 2)
+            _log.info("model ready", extra=fields | {"seconds": seconds})
+        except _CLIENT_PART as error:
+            await self._registry.reject(model.digest, error.detail)
+            _log.warning("model rejected", extra=fields | {"reason": error.detail})
+        except ServerError as error:
+            _log.error("model could not be judged", extra=fields | {"reason": error.detail})
+        finally:
+            self._judging.discard(model.digest)
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    async def _judge(self, model: Model) -> dict[str, Any]:
+        config = {"path": str(self._store.path(model.digest).resolve()), "manifest": model.manifest}
+        for attempt in range(1, _TRIES + 1):
+            try:
+                child = await Child.start(
+                    "server.inference.intake_child", config, timeout_s=self._timeout_s, nice=10
+                )
+            except WorkerFailed as error:
+                if attempt == _TRIES:
+                    why = f"it took down the process that judged it: {error.detail}"
+                    raise WorkerFailed(why) from error
+                continue
+            await child.end()
+            record = child.ready.get("record")
+            if isinstance(record, dict):
+                return record
+            break
+        raise WorkerFailed("the process that judged it answered nonsense")
+
+    async def _warm(self, digest: Digest) -> None:
+        try:
+            await self._workers.warm(digest)
+        except Overload:
+            # every place is busy: it is loaded when it is first asked
+            _log.info("model not preloaded", extra={"digest": digest.short})
+
+    async def _remove_rejected(self) -> None:
+        for digest in await self._registry.rejected_before(time.time() - self._rejected_keep_s):
+            await asyncio.to_thread(self._store.remove, digest)
+            await self._registry.forget_file(digest)
+            _log.info("rejected file removed", extra={"digest": digest.short})

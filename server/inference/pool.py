@@ -1,0 +1,209 @@
+"""Child processes of one kind behind one queue.
+
+::
+
+    call --> bounded queue --> lane 1: child, one call at a time
+                          `--> lane 2: child, ...
+
+A lane starts its child, gives it the next call, and starts another when the child dies or has
+served long enough. A caller that goes away before its turn is skipped; a call that has begun is
+finished, because the child cannot be interrupted, and its answer is dropped.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from server.errors import Overload, ServerError, WorkerFailed
+from server.inference.frames import Message
+from server.inference.process import Child
+
+_log = logging.getLogger(__name__)
+_RESTART_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChildKind:
+    """What a pool's children are.
+
+    Attributes
+    ----------
+    module : str
+        Started by `python -m`.
+    config : dict
+        Sent to each child first.
+    start_timeout_s, call_timeout_s : float
+        Longest start and longest call, in seconds.
+    nice : int
+        How much lower than the web process's their priority is.
+    max_calls : int
+        Calls after which a child is replaced, so that a library's leak stays small.
+    """
+
+    module: str
+    config: dict[str, Any]
+    start_timeout_s: float
+    call_timeout_s: float
+    nice: int = 5
+    max_calls: int = 2000
+
+
+class ChildPool:
+    """A number of children of one kind.
+
+    Parameters
+    ----------
+    kind : ChildKind
+        What they are.
+    size : int
+        How many.
+    max_queue : int
+        Calls that may wait; more are refused.
+    spawn : callable
+        Starts a task in the task group of the application.
+    """
+
+    def __init__(
+        self,
+        kind: ChildKind,
+        *,
+        size: int,
+        max_queue: int,
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+    ) -> None:
+        self._kind = kind
+        self._queue: asyncio.Queue[tuple[Message, asyncio.Future[Message]]] = asyncio.Queue(
+            max_queue
+        )
+        self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._alive: set[Child] = set()
+        self._lanes = [spawn(self._lane()) for _ in range(size)]
+
+    async def ready(self) -> dict[str, Any]:
+        """Wait for the first child and return what it said when it had started.
+
+        Raises
+        ------
+        ServerError
+            What the first child found instead.
+        """
+        return await asyncio.shield(self._ready)
+
+    @property
+    def alive(self) -> int:
+        """How many children run."""
+        return len(self._alive)
+
+    async def call(self, message: Message) -> Message:
+        """Have the next free child answer a message.
+
+        Raises
+        ------
+        Overload
+            If too many calls wait.
+        ServerError
+            What the child found in the input, or `WorkerFailed`.
+        """
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait((message, answer))
+        except asyncio.QueueFull:
+            raise Overload(f"{self._queue.maxsize} calls wait already") from None
+        return await answer
+
+    async def close(self) -> None:
+        """End every child and refuse what still waits."""
+        for lane in self._lanes:
+            lane.cancel()
+        await asyncio.gather(*self._lanes, return_exceptions=True)
+        self._fail(Overload("the process was stopped"))
+
+    async def _lane(self) -> None:
+        while True:
+            try:
+                child = await Child.start(
+                    self._kind.module,
+                    self._kind.config,
+                    timeout_s=self._kind.start_timeout_s,
+                    nice=self._kind.nice,
+                )
+            except ServerError as error:
+                _log.error("child did not start", extra=self._fields(error.detail))
+                if not self._alive:
+                    self._fail(error)
+                if self._ready.exception() is not None:
+                    return
+                await asyncio.sleep(_RESTART_PAUSE_S)
+                continue
+            self._alive.add(child)
+            try:
+                if not self._ready.done():
+                    self._ready.set_result(child.ready)
+                await self._serve(child)
+            finally:
+                self._alive.discard(child)
+                await child.end()
+
+    def _fail(self, error: ServerError) -> None:
+        """Tell everybody who waits that no child will answer."""
+        if not self._ready.done():
+            self._ready.set_exception(error)
+            self._ready.exception()  # somebody may never ask
+        while not self._queue.empty():
+            _settle(self._queue.get_nowait()[1], error)
+
+    def _fields(self, reason: str) -> dict[str, str]:
+        return {"child": self._kind.module, "reason": reason}
+
+    async def _serve(self, child: Child) -> None:
+        """Give calls to a child until it is spent or gone."""
+        died = asyncio.ensure_future(child.wait())
+        try:
+            for _ in range(self._kind.max_calls):
+                job = await self._next(died)
+                if job is None:
+                    _log.error("child failed", extra=self._fields("it died while idle"))
+                    await asyncio.sleep(_RESTART_PAUSE_S)
+                    return
+                message, answer = job
+                try:
+                    result = await child.call(message, timeout_s=self._kind.call_timeout_s)
+                except WorkerFailed as error:
+                    _settle(answer, error)
+                    _log.error("child failed", extra=self._fields(error.detail))
+                    return
+                except ServerError as error:
+                    _settle(answer, error)
+                except asyncio.CancelledError:
+                    _settle(answer, Overload("the process was stopped"))
+                    raise
+                else:
+                    if not answer.done():
+                        answer.set_result(result)
+        finally:
+            died.cancel()
+
+    async def _next(
+        self, died: asyncio.Future[None]
+    ) -> tuple[Message, asyncio.Future[Message]] | None:
+        """Wait for a call whose caller is still there; None when the child has died meanwhile."""
+        while True:
+            turn = asyncio.ensure_future(self._queue.get())
+            try:
+                either: set[asyncio.Future[Any]] = {turn, died}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            except asyncio.CancelledError:
+                turn.cancel()
+                raise
+            if not turn.done():
+                turn.cancel()
+                return None
+            if not turn.result()[1].done():
+                return turn.result()
+
+
+def _settle(answer: asyncio.Future[Message], error: ServerError) -> None:
+    if not answer.done():
+        answer.set_exception(error)

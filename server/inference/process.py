@@ -1,0 +1,174 @@
+"""One child process, seen from the web process: start it, call it, end it."""
+
+import asyncio
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import server
+from server.errors import (
+    BadModel,
+    MalformedRequest,
+    ServerError,
+    UnreadableSound,
+    UnusableInput,
+    WorkerFailed,
+    every_error,
+)
+from server.inference import frames
+from server.inference.frames import SOCKET_FD, BadFrame, Message
+
+_log = logging.getLogger(__name__)
+_ROOT = Path(server.__file__).parent.parent
+_MAX_ANSWER_BYTES = 256 << 20
+_BUFFER_BYTES = 1 << 20
+_KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
+_ENVIRONMENT = {
+    "PYTHONPATH": str(_ROOT),
+    "OPENBLAS_NUM_THREADS": "1",  # two spinning BLAS threads cost four times the CPU
+    "OMP_NUM_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "KERAS_BACKEND": "tensorflow",
+    "ORT_DISABLE_TELEMETRY": "1",
+}
+# what a child may say of a client's input; anything else from it is a fault of ours
+_TOLD = (MalformedRequest, UnreadableSound, UnusableInput, BadModel)
+_ERRORS = every_error()
+_OURS = {"detail", "type", "title", "status", "instance", "msg"}
+
+
+class Child:
+    """A running child process that answers one call at a time.
+
+    Attributes
+    ----------
+    ready : dict
+        What the child said when it had started.
+    """
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        folder: Path,
+    ) -> None:
+        self._process = process
+        self._reader, self._writer = streams
+        self._folder = folder
+        self.ready: dict[str, Any] = {}
+
+    @classmethod
+    async def start(
+        cls, module: str, config: dict[str, Any], *, timeout_s: float, nice: int
+    ) -> Self:
+        """Start `python -m module`, send it its configuration and wait until it is ready.
+
+        Raises
+        ------
+        ServerError
+            The problem that the child found, or `WorkerFailed`.
+        """
+        ours, theirs = socket.socketpair()
+        folder = Path(tempfile.mkdtemp(prefix="spectrogrampredictor-"))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", _BOOT.format(nice=nice, fd=SOCKET_FD), module),
+                str(theirs.fileno()),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                cwd=folder,
+                env=_environment(folder),
+                start_new_session=True,
+            )
+        except OSError:
+            ours.close()
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            theirs.close()
+        ours.setblocking(False)
+        child = cls(process, await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES), folder)
+        try:
+            child.ready = (await child.call(Message(config), timeout_s=timeout_s)).fields
+        except BaseException:
+            await child.end()
+            raise
+        return child
+
+    async def call(self, message: Message, *, timeout_s: float) -> Message:
+        """Send a message and return the answer; after `WorkerFailed` the child must be ended.
+
+        Raises
+        ------
+        ServerError
+            The problem that the child found in the input.
+        WorkerFailed
+            If the child died, answered nonsense or took too long.
+        """
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._writer.writelines(frames.encode(message))
+                await self._writer.drain()
+                prefix = await self._reader.readexactly(frames.PREFIX_BYTES)
+                sizes = frames.read_prefix(prefix, max_payload=_MAX_ANSWER_BYTES)
+                head = await self._reader.readexactly(sizes[0])
+                answer = frames.decode(head, await self._reader.readexactly(sizes[1]))
+        except TimeoutError as error:
+            raise WorkerFailed(f"no answer within {timeout_s:g} s") from error
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise WorkerFailed("the process ended before it answered") from error
+        except BadFrame as error:
+            raise WorkerFailed("the process answered nonsense") from error
+        if (problem := answer.fields.get("problem")) is not None:
+            raise _told(problem)
+        return answer
+
+    async def wait(self) -> None:
+        """Return when the process has ended."""
+        await self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def end(self) -> None:
+        """End the process at once and remove its folder."""
+        if self._process.returncode is None:
+            self._process.kill()
+        self._writer.close()
+        await asyncio.shield(self._process.wait())
+        await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+
+# The socket moves to its fixed number, and the priority goes down, before any library is imported.
+_BOOT = (
+    "import os, sys, runpy; os.nice({nice}); os.dup2(int(sys.argv[2]), {fd}); "
+    "sys.argv[2] == '{fd}' or os.close(int(sys.argv[2])); "
+    "runpy.run_module(sys.argv[1], run_name='__main__')"
+)
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+    private = dict.fromkeys(("HOME", "TMPDIR", "KERAS_HOME"), str(folder))
+    return kept | _ENVIRONMENT | private
+
+
+def _told(problem: Any) -> ServerError:
+    """Turn a child's problem into the error that it names, trusting neither."""
+    if isinstance(problem, dict):
+        slug, detail, members = (problem.get(key) for key in ("slug", "detail", "members"))
+        kind = _ERRORS.get(slug) if isinstance(slug, str) else None
+        if kind is not None and issubclass(kind, _TOLD) and isinstance(detail, str):
+            named = members if isinstance(members, dict) else {}
+            return kind(detail[:2000], **{k: v for k, v in named.items() if k not in _OURS})
+    return WorkerFailed("the process answered nonsense")

@@ -1,0 +1,6 @@
+"""What can be predicted: one file a task and their table; for child processes only."""
+
+from server.tasks.contract import Task
+from server.tasks.genre import GENRE
+
+TASKS: dict[str, Task] = {task.contract.name: task for task in (GENRE,)}

@@ -1,0 +1,128 @@
+"""What a task is: a contract that is plain data, and three functions that run in child processes.
+
+::
+
+    model's signature + manifest --bind--> binding (JSON, kept in the model's record)
+    sound + fields    + binding  --frontend--> named tensors --model--> output tensors
+    output tensors    + binding  --decode----> reply
+
+The web process sees the contract and the binding as data only; it imports no task.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Tensors = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output of a model as its file declares it.
+
+    Attributes
+    ----------
+    name : str
+        As the model names it.
+    shape : tuple of int or None
+        The batch axis first; None where the model leaves an axis open.
+    dtype : str
+        For example ``float32``.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def describe(self) -> dict[str, Any]:
+        """Return the spec as JSON values."""
+        return {"name": self.name, "shape": list(self.shape), "dtype": self.dtype}
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A model's inputs and outputs, in its own order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """Return the signature as JSON values."""
+        return {
+            "inputs": [spec.describe() for spec in self.inputs],
+            "outputs": [spec.describe() for spec in self.outputs],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One caller's input.
+
+    Attributes
+    ----------
+    sound : bytes
+        A sound file.
+    ext : str or None
+        The format that the caller named.
+    csv : bytes
+        A feature row; empty to have it computed.
+    """
+
+    sound: bytes
+    ext: str | None
+    csv: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a task takes and gives, as data.
+
+    Attributes
+    ----------
+    name : str
+        The task's name in manifests.
+    sample_rate_hz : int
+        Of the waveform that its frontends see.
+    min_seconds : float
+        Shortest sound.
+    frontends : tuple of str
+        Ids that its inputs may name.
+    summary : str
+        One sentence for people.
+    """
+
+    name: str
+    sample_rate_hz: int
+    min_seconds: float
+    frontends: tuple[str, ...]
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A contract and the functions that fulfil it.
+
+    Attributes
+    ----------
+    contract : Contract
+        Plain data.
+    bind : callable
+        Signature and manifest to binding; raises `BadModel` naming the axis that is wrong.
+    frontend : callable
+        Call and binding to the model's tensors, and what to tell about how they were made.
+    decode : callable
+        Output tensors and binding to the reply.
+    """
+
+    contract: Contract
+    bind: Callable[[Signature, Mapping[str, Any]], dict[str, Any]]
+    frontend: Callable[[Call, Mapping[str, Any]], tuple[Tensors, dict[str, Any]]]
+    decode: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any]], dict[str, Any]]
+
+
+def names(specs: Sequence[TensorSpec]) -> list[str]:
+    """Return the names of tensors."""
+    return [spec.name for spec in specs]

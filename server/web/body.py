@@ -1,0 +1,203 @@
+"""Request bodies, pulled from the connection as they are read: nothing is buffered.
+
+A reader that stops reading stops the sender (TCP and HTTP/2 windows fill up). A body lives as long
+as it keeps moving: no pause longer than `idle_s`, and after a while of grace at least `min_rate`
+bytes a second on average.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+from hypercorn.typing import ASGIReceiveCallable
+
+from server.errors import IncompleteBody, Overload, TooLarge, TooSlow
+
+_GRACE_S = 90.0
+DRAIN_BYTES = 128 << 20
+DRAIN_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slow a body may be.
+
+    Attributes
+    ----------
+    idle_s : float
+        Longest pause, in seconds.
+    min_rate : int
+        Bytes a second on average, once the grace is over.
+    """
+
+    idle_s: float
+    min_rate: int
+
+
+class RequestBody:
+    """One request's body, read once.
+
+    The two parameters are what Quart's body class takes; limits are counted where a route reads.
+    """
+
+    def __init__(
+        self, expected_content_length: int | None, _max_content_length: int | None
+    ) -> None:
+        self.declared = expected_content_length
+        self.received = 0
+        self._complete = asyncio.Event()
+        self._gone = False
+        self._receive: ASGIReceiveCallable
+        self._pace: Pace
+        self._started = time.monotonic()
+
+    def attach(self, receive: ASGIReceiveCallable, pace: Pace) -> None:
+        """Say where the body comes from; before it is read."""
+        self._receive = receive
+        self._pace = pace
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of it was received, or the client is gone."""
+        return self._complete.is_set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next piece.
+
+        Raises
+        ------
+        TooSlow
+            If it pauses too long or crawls.
+        IncompleteBody
+            If the client went away first.
+        """
+        if self._complete.is_set():
+            if self._gone:
+                raise IncompleteBody
+            raise StopAsyncIteration
+        try:
+            async with asyncio.timeout(self._pace.idle_s):
+                piece = await self._pull()
+        except TimeoutError:
+            raise TooSlow(f"nothing arrived for {self._pace.idle_s:g} s") from None
+        elapsed = time.monotonic() - self._started
+        if elapsed > _GRACE_S and self.received < elapsed * self._pace.min_rate:
+            raise TooSlow(f"fewer than {self._pace.min_rate} bytes a second arrive")
+        return piece
+
+    async def drain(self) -> None:
+        """Read and forget the rest, within bounds, so that the client gets to read its answer."""
+        limit = self.received + DRAIN_BYTES
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                while not self._complete.is_set() and self.received < limit:
+                    await self._pull()
+        except (TimeoutError, IncompleteBody):
+            return
+
+    async def gone(self) -> None:
+        """Return when the client has gone away after sending its whole body."""
+        await self._complete.wait()
+        while not self._gone:
+            self._gone = (await self._receive())["type"] == "http.disconnect"
+
+    async def _pull(self) -> bytes:
+        message: Any = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._gone = True
+            self._complete.set()
+            raise IncompleteBody
+        piece: bytes = message.get("body", b"")
+        self.received += len(piece)
+        if not message.get("more_body", False):
+            self._complete.set()
+        return piece
+
+
+async def limited(body: RequestBody, max_bytes: int) -> AsyncIterator[bytes]:
+    """Yield a body's pieces up to a limit that is counted here, whatever its header says.
+
+    Raises
+    ------
+    TooLarge
+        As soon as the declared or the received size is over the limit.
+    """
+    if body.declared is not None and body.declared > max_bytes:
+        raise _too_large(max_bytes)
+    size = 0
+    async for piece in body:
+        size += len(piece)
+        if size > max_bytes:
+            raise _too_large(max_bytes)
+        if piece:
+            yield piece
+
+
+def _too_large(max_bytes: int) -> TooLarge:
+    return TooLarge(f"this path takes at most {max_bytes} bytes", limit=max_bytes)
+
+
+class BodyMemory:
+    """Room for the bodies that routes hold whole.
+
+    Parameters
+    ----------
+    max_bytes : int
+        For all of them together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._free = max_bytes
+
+    async def read(self, chunks: AsyncIterable[bytes]) -> "HeldBody":
+        """Read a body whole.
+
+        Raises
+        ------
+        Overload
+            If there is no room for it now.
+        """
+        held = HeldBody(self)
+        try:
+            async for chunk in chunks:
+                if len(chunk) > self._free:
+                    raise Overload("too many large requests at once", retry_after_s=2)
+                self._free -= len(chunk)
+                held.size += len(chunk)
+                held.pieces.append(chunk)
+        except BaseException:
+            held.release()
+            raise
+        return held
+
+    def give_back(self, size: int) -> None:
+        """Free what a body took."""
+        self._free += size
+
+
+class HeldBody:
+    """A whole body, whose room is free again when the `with` block ends."""
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self._memory = memory
+
+    def __enter__(self) -> bytes:
+        whole = b"".join(self.pieces)
+        self.pieces.clear()
+        return whole
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Free the room; once."""
+        self.pieces.clear()
+        self._memory.give_back(self.size)
+        self.size = 0

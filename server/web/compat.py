@@ -1,0 +1,234 @@
+"""The six paths of the original server, with its bodies byte for byte.
+
+::
+
+    API port       GET  /test                whether the port is up
+                   POST /registermodelhash   signed {"hash", "manifest"?}
+                   POST /uploadmodel         multipart, one signed file: registers and stores it
+                   POST /nodemodeluploads    the same under its other name, 1 to 12 files
+                   GET  /hashmodels          sweeps, and says what that very sweep promoted
+                   POST /prediction          signed {"model_hash", "ext"?, "data", "csv"?}
+    upload port    GET  /test
+                   POST /nodemodeluploads    multipart, 1 to 12 files, unsigned: a sweep judges them
+"""
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+from quart import Blueprint, Response, request
+
+from server.digest import Digest
+from server.errors import BadBase64, MalformedForm
+from server.inference.contracts import Contracts
+from server.inference.intake import Intake
+from server.inference.predictor import Prediction, Predictor
+from server.repository.manifest import check_manifest
+from server.repository.registry import Registry
+from server.repository.staging import StagedUpload, Staging
+from server.repository.sweep import Sweeper
+from server.signing.keyring import TRAILER_BYTES, KeyRing
+from server.signing.payload import open_payload, take_fields
+from server.signing.stream import unsign_stream
+from server.web.body import BodyMemory, RequestBody, limited
+from server.web.connection import StreamedRequest
+from server.web.multipart import MAX_FILES, FormReader
+from server.web.problems import json_response
+
+_MAX_REGISTER_BYTES = 64 << 10
+_FORM_BYTES = 64 << 10  # boundaries and part headers around the files of a form
+_THREAD_BYTES = 256 << 10  # a larger payload is opened off the event loop
+_FIELD = "model"
+
+
+class SignedPayloads:
+    """Reads signed JSON bodies.
+
+    Parameters
+    ----------
+    keys : KeyRing
+        Verify them.
+    memory : BodyMemory
+        Holds them.
+    max_age_s : float
+        Oldest timestamp accepted.
+    """
+
+    def __init__(self, keys: KeyRing, memory: BodyMemory, *, max_age_s: float) -> None:
+        self._keys = keys
+        self._memory = memory
+        self._max_age_s = max_age_s
+
+    async def read(self, body: RequestBody, max_bytes: int, path: str) -> dict[str, Any]:
+        """Return the fields of a request's body."""
+        with await self._memory.read(limited(body, max_bytes)) as whole:
+            if len(whole) <= _THREAD_BYTES:
+                return self._open(whole, path)
+            return await asyncio.to_thread(self._open, whole, path)
+
+    def _open(self, whole: bytes, path: str) -> dict[str, Any]:
+        return open_payload(
+            whole, self._keys, path=path, now=time.time(), max_age_s=self._max_age_s
+        )
+
+
+def test_routes() -> Blueprint:
+    """Build `GET /test` of the API port."""
+    bp = Blueprint("test", __name__)
+
+    @bp.get("/test")
+    async def test() -> Response:
+        return json_response({"msg": "hey there!"})
+
+    return bp
+
+
+def upload_test_routes() -> Blueprint:
+    """Build `GET /test` of the upload port, whose answer was never JSON."""
+    bp = Blueprint("upload_test", __name__)
+
+    @bp.get("/test")
+    async def test() -> Response:
+        return Response("the upload port is up", content_type="text/plain; charset=utf-8")
+
+    return bp
+
+
+def model_routes(
+    *,
+    payloads: SignedPayloads,
+    registry: Registry,
+    sweeper: Sweeper,
+    intake: Intake,
+    contracts: Callable[[], Awaitable[Contracts]],
+) -> Blueprint:
+    """Build registration and sweep."""
+    bp = Blueprint("models", __name__)
+
+    @bp.post("/registermodelhash")
+    async def register() -> Response:
+        fields = take_fields(
+            await payloads.read(_body(), _MAX_REGISTER_BYTES, request.path),
+            required={"hash": str},
+            optional={"manifest": dict},
+        )
+        digest = Digest.parse(fields["hash"])
+        manifest = fields.get("manifest")
+        if manifest is not None:
+            (await contracts()).check(check_manifest(manifest))
+        if await registry.register(digest, manifest):
+            intake.wake()
+        return json_response({"msg": "model hash stored"})
+
+    @bp.get("/hashmodels")
+    async def sweep() -> Response:
+        report = await sweeper.sweep()
+        return json_response({"hashes": [digest.hex for digest in report.promoted]})
+
+    return bp
+
+
+def upload_routes(staging: Staging, *, keys: KeyRing | None, sweeper: Sweeper) -> Blueprint:
+    """Build the uploads: signed and settled at once, or, without keys, left for the sweep."""
+    bp = Blueprint("uploads", __name__)
+
+    async def receive(max_files: int) -> list[Digest]:
+        body = _body()
+        limit = max_files * (staging.max_file_bytes + TRAILER_BYTES) + _FORM_BYTES
+        async with staging.admit(body.declared), AsyncExitStack() as stack:
+            uploads = [
+                await stack.enter_async_context(staging.receive(chunks))
+                async for chunks in _model_files(limited(body, limit), keys, max_files)
+            ]
+            return [await finish(upload) for upload in uploads]
+
+    async def finish(upload: StagedUpload) -> Digest:
+        if keys is None:
+            await staging.publish(upload)
+        else:
+            await sweeper.settle(upload)
+        return upload.digest
+
+    @bp.post("/nodemodeluploads")
+    async def uploads() -> Response:
+        await receive(MAX_FILES)
+        return json_response({"message": "file uploaded!", "uploaded": True})
+
+    if keys is not None:
+
+        @bp.post("/uploadmodel")
+        async def upload() -> Response:
+            (digest,) = await receive(1)
+            return json_response({"msg": "model saved", "hash": digest.hex})
+
+    return bp
+
+
+def prediction_routes(
+    predictor: Predictor, payloads: SignedPayloads, *, max_bytes: int
+) -> Blueprint:
+    """Build the prediction."""
+    bp = Blueprint("prediction", __name__)
+
+    @bp.post("/prediction")
+    async def predict() -> Response:
+        fields = take_fields(
+            await payloads.read(_body(), max_bytes, request.path),
+            required={"model_hash": str, "data": str},
+            optional={"ext": str, "csv": str},
+        )
+        digest = Digest.parse(fields["model_hash"])
+        prediction = await predictor.predict(
+            digest,
+            sound=_base64(fields, "data"),
+            ext=fields.get("ext"),
+            csv=_base64(fields, "csv"),
+        )
+        return _told(json_response({"array": prediction.reply["array"]}), digest, prediction)
+
+    return bp
+
+
+def _body() -> RequestBody:
+    return cast(StreamedRequest, request).stream_body
+
+
+async def _model_files(
+    chunks: AsyncIterator[bytes], keys: KeyRing | None, max_files: int
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    count = 0
+    async for file in FormReader(chunks, request.headers.get("Content-Type", "")).files():
+        count += 1
+        if file.field != _FIELD or count > max_files:
+            raise MalformedForm(f"send 1 to {max_files} files in the field `{_FIELD}`")
+        yield file.chunks if keys is None else unsign_stream(file.chunks, keys)
+    if count == 0:
+        raise MalformedForm(f"the form carries no file in the field `{_FIELD}`")
+
+
+def _base64(fields: dict[str, Any], name: str) -> bytes:
+    try:
+        return base64.b64decode(fields.get(name, ""), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadBase64(f"the field {name!r} is not standard base64") from error
+
+
+def _told(response: Response, digest: Digest, prediction: Prediction) -> Response:
+    """Say in headers what the original body has no room for."""
+    told = prediction.told
+    window = told["window"]
+    response.headers["Prediction-Model"] = digest.hex
+    response.headers["Prediction-Frontends"] = ", ".join(told["frontends"])
+    response.headers["Prediction-Window"] = (
+        f"{window['start_s']}-{window['stop_s']} s of {window['of_s']} s"
+        + (", repeated" if window["repeated"] else "")
+    )
+    if "features" in told:
+        response.headers["Prediction-Features"] = told["features"]
+    if prediction.reply.get("saturated"):
+        response.headers["Prediction-Warning"] = "saturated"
+    return response

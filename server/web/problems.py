@@ -1,0 +1,120 @@
+"""The only place that turns errors into answers: RFC 9457 problems, and the original `msg`.
+
+The original paths get the same problem with one member more, `msg`, the text that the server of
+2020 gave. With `LEGACY_STATUS=1` they also get its status: always 200.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from quart import Quart, Response, request
+from werkzeug.exceptions import HTTPException
+
+from server.errors import (
+    BadModel,
+    BadSignature,
+    MalformedForm,
+    MalformedRequest,
+    MethodNotAllowed,
+    ModelNotFound,
+    ModelState,
+    NotFound,
+    Overload,
+    ServerError,
+    UnreadableSound,
+    UnusableInput,
+    WorkerFailed,
+)
+from server.telemetry import REQUEST_ID
+
+_log = logging.getLogger(__name__)
+_UPLOADS = {"/uploadmodel", "/nodemodeluploads"}
+_ORIGINAL = {"/registermodelhash", "/prediction", "/hashmodels", "/test"} | _UPLOADS
+_MEDIA_TYPE = "application/problem+json"
+
+# What the original said, by what went wrong; the first class that fits counts.
+_MESSAGES: list[tuple[type[ServerError], str]] = [
+    (BadSignature, "payload did not have valid signature"),
+    (ModelNotFound, "model not found"),
+    (ModelState, "model not found"),
+    (BadModel, "attempt to load and run model failed"),
+    (WorkerFailed, "attempt to load and run model failed"),
+    (UnreadableSound, "model prediction caused an exception"),
+    (UnusableInput, "model prediction caused an exception"),
+    (ServerError, "something went wrong"),
+]
+_UPLOAD_MESSAGES: list[tuple[type[ServerError], str]] = [
+    (BadSignature, "no valid signature on data"),
+    (MalformedRequest, "incorrectly formatted form"),
+    (ServerError, "saving model failed"),
+]
+
+
+def json_response(
+    value: Mapping[str, Any], status: int = 200, *, media_type: str = "application/json"
+) -> Response:
+    """Build an answer of compact JSON, without the newline that Quart adds."""
+    return Response(json.dumps(value, separators=(",", ":")), status, content_type=media_type)
+
+
+def install_problems(app: Quart, *, legacy_status: bool) -> None:
+    """Answer every error of an application as a problem, routing errors and our own faults too."""
+
+    def answer(error: ServerError) -> Response:
+        return problem(error, path=request.path, legacy_status=legacy_status)
+
+    @app.errorhandler(ServerError)
+    async def expected(error: ServerError) -> Response:
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _log.warning(error.title, extra={"reason": error.detail})
+        return answer(error)
+
+    @app.errorhandler(HTTPException)
+    async def routing(error: HTTPException) -> Response:
+        if error.code == HTTPStatus.METHOD_NOT_ALLOWED:
+            methods = sorted(getattr(error, "valid_methods", None) or ())
+            refused = answer(MethodNotAllowed(f"{request.path} takes {', '.join(methods)}"))
+            refused.headers["Allow"] = ", ".join(methods)
+            return refused
+        if error.code == HTTPStatus.NOT_FOUND:
+            return answer(NotFound())
+        return answer(MalformedRequest(error.description or ""))
+
+    @app.errorhandler(Exception)
+    async def unexpected(error: Exception) -> Response:
+        _log.error("unexpected error", exc_info=error)
+        return answer(ServerError())
+
+
+def problem(error: ServerError, *, path: str, legacy_status: bool = False) -> Response:
+    """Render one error."""
+    body: dict[str, Any] = {
+        "type": f"/problems/{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": f"urn:request:{REQUEST_ID.get()}",
+        **error.members,
+    }
+    original = path in _ORIGINAL
+    if original:
+        body["msg"] = _original_message(error, path)
+        if isinstance(error, MalformedForm) and path == "/nodemodeluploads":
+            body["message"] = "please upload a file."
+    if original and legacy_status:
+        response = json_response({"msg": body["msg"], "ex": error.detail} | body)
+    else:
+        response = json_response(body, error.status, media_type=_MEDIA_TYPE)
+    if isinstance(error, Overload):
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, BadSignature):
+        response.headers["WWW-Authenticate"] = "Signature"
+    return response
+
+
+def _original_message(error: ServerError, path: str) -> str:
+    table = _UPLOAD_MESSAGES if path in _UPLOADS else _MESSAGES
+    return next(text for kind, text in table if isinstance(error, kind))
