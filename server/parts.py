@@ -89,6 +89,7 @@ class Inference:
                 {},
                 start_timeout_s=_DECODER_START_S,
                 call_timeout_s=settings.decode_timeout_s,
+                keeps_trying=True,
             ),
             size=settings.decoders,
             max_queue=2 * settings.max_predictions,

@@ -1,22 +1,20 @@
 """What the container of a sound declares, and whether the file holds that much.
 
 libsndfile decodes half a file without a word, so the declared sizes are read here, from the chunks
-of WAV and AIFF, the pages of Ogg and the Xing tag of MP3::
+of WAV and AIFF and the pages of Ogg. FLAC states its length to libsndfile; MP3 has `mp3.py`. ::
 
-    WAV   RIFF size WAVE { id size(le) bytes [pad] }...   fmt : format channels rate ...   data
-    AIFF  FORM size AIFF { id size(be) bytes [pad] }...   COMM: channels frames bits rate(80 bit)
-    SSND Ogg   { OggS version flags granule(8) serial(4) number(4) crc(4) segments table bytes }...
-    MP3   [ID3 tag] frame: header side-information Xing|Info flags frames
+    WAV   RIFF size WAVE { id size(le) bytes [pad] }...  "fmt ": format channels rate ...  "data"
+    AIFF  FORM size AIFF { id size(be) bytes [pad] }...  "COMM": channels frames bits rate  "SSND"
+    Ogg   { OggS version flags granule(8) serial(4) number(4) crc(4) segments table bytes }...
 
-Sources: Microsoft and IBM, "Multimedia Programming Interface", 1991; Apple, "AIFF-C", 1991; RFC
-3533; the Xing tag as LAME writes it.
+Sources: Microsoft and IBM, "Multimedia Programming Interface", 1991; Apple, "AIFF-C", 1991;
+RFC 3533.
 """
 
 import math
 import struct
 from dataclasses import dataclass
 
-from server.audio.sniff import is_mp3_frame
 from server.errors import TruncatedSound, UnreadableSound
 
 
@@ -30,14 +28,10 @@ class Declared:
         Sample rate in Hz.
     channels : int or None
         Number of channels.
-    states_length : bool
-        Whether the number of frames that the decoder reports comes from the file and not from a
-        guess.
     """
 
     sample_rate_hz: float | None = None
     channels: int | None = None
-    states_length: bool = True
 
 
 def inspect(data: bytes, found: str) -> Declared:
@@ -69,8 +63,6 @@ def inspect(data: bytes, found: str) -> Declared:
     if found == "ogg":
         _check_ogg_pages(data)
         return Declared()
-    if found == "mp3":
-        return Declared(states_length=_has_xing_tag(data))
     return Declared()
 
 
@@ -141,21 +133,3 @@ def _check_ogg_pages(data: bytes) -> None:
         at = body + sum(data[table:body])
         if at > len(data):
             raise TruncatedSound(f"The last Ogg page lacks {at - len(data)} bytes.")
-
-
-def _has_xing_tag(data: bytes) -> bool:
-    """Tell whether an MP3 states its number of frames in a Xing or Info tag."""
-    at = 0
-    if data[:3] == b"ID3" and len(data) >= 10:
-        size = 0
-        for byte in data[6:10]:
-            size = size << 7 | byte & 0x7F
-        at = 10 + size
-    header = data[at : at + 4]
-    if not is_mp3_frame(header):
-        return False
-    is_mpeg1, is_mono = header[1] >> 3 & 3 == 3, header[3] >> 6 == 3
-    side = (17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17)
-    tag = at + 4 + side
-    has_frames = len(data) > tag + 8 and data[tag + 7] & 1 == 1
-    return data[tag : tag + 4] in (b"Xing", b"Info") and has_frames

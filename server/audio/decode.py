@@ -97,20 +97,10 @@ def decode(
 
 
 def _span(source: Source, rule: WindowRule | None) -> tuple[int, int]:
-    """Return the samples to keep at the first reading, from what the header says of the length.
-
-    A guess is widened; where it was too far off, or there is none, the sound is read twice.
-    """
+    """Return the samples to keep at the first reading; none where the length must be counted."""
     if rule is None:
         return 0, _ALL
-    expected = source.expected_samples
-    if expected is None:
+    if source.expected_samples is None:
         return 0, 0
-    if source.is_stated:
-        window = window_of(expected, rule)
-        return window.start, window.stop
-    if expected <= rule.whole_max:
-        return 0, rule.whole_max
-    window = window_of(expected, rule)
-    margin = rule.length // 10
-    return max(0, window.start - margin), window.stop + margin
+    window = window_of(source.expected_samples, rule)
+    return window.start, window.stop

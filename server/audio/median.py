@@ -12,8 +12,7 @@ keeps only the ranks that can still be the median. That makes 550 minima and max
 34 each; sorting each window would need 304. Every step works on whole rows of an array, so NumPy
 runs it at memory speed.
 
-Source: K. E. Batcher, "Sorting networks and their applications", 1968; the shared core is the idea
-of "column sorting" in median filters, laid out here for 16 outputs.
+Source: K. E. Batcher, "Sorting networks and their applications", 1968.
 """
 
 from dataclasses import dataclass
@@ -68,7 +67,8 @@ def median31(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns
     -------
     np.ndarray, shape (t, f), float32
-        Bit for bit ``scipy.ndimage.median_filter(rows, size=(31, 1), mode="reflect")``.
+        Bit for bit ``scipy.ndimage.median_filter(rows, size=(31, 1), mode="reflect")``, but for two
+        and three rows, which SciPy 1.17.1 mirrors wrongly.
     """
     count, width = rows.shape
     out = np.empty((OUTPUTS * -(-count // OUTPUTS), width), np.float32)

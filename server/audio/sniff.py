@@ -18,6 +18,7 @@ two).
 
 import re
 
+from server.audio.mp3 import parse_frame
 from server.errors import BadExtension, LfsPointer, UnreadableSound, WrongExtension
 
 EXTENSIONS = {
@@ -118,33 +119,9 @@ def _format_of(head: bytes) -> str | None:
         return "flac"
     if head[:4] == b"OggS":
         return "ogg"
-    if head[:3] == b"ID3" or is_mp3_frame(head[:4]):
+    if head[:3] == b"ID3" or parse_frame(head[:4]):
         return "mp3"
     return None
-
-
-def is_mp3_frame(header: bytes) -> bool:
-    """Tell whether four bytes are the header of an MPEG audio layer III frame.
-
-    Parameters
-    ----------
-    header : bytes
-        At least four bytes, else the answer is no.
-
-    Returns
-    -------
-    bool
-        True when sync, version, layer, bit rate and sample rate are all legal (ISO/IEC 11172-3,
-        2.4.2.3).
-    """
-    if len(header) < 4:
-        return False
-    word = int.from_bytes(header[:4], "big")
-    version, layer = word >> 19 & 3, word >> 17 & 3
-    bit_rate, sample_rate = word >> 12 & 15, word >> 10 & 3
-    return (
-        word >> 21 == 0x7FF and version != 1 and layer == 1 and bit_rate != 15 and sample_rate != 3
-    )
 
 
 def _guess(head: bytes) -> str:

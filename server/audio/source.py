@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import soundfile  # type: ignore[import-untyped]  # carries no types
-import soxr  # type: ignore[import-untyped]  # carries no types
+import soundfile
+import soxr
 from numpy.typing import NDArray
 
 from server.audio.container import Declared
+from server.audio.mp3 import with_length
 from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.errors import (
     BadSampleRate,
@@ -98,9 +99,7 @@ class Source:
     Attributes
     ----------
     expected_samples : int or None
-        Samples at 22,050 Hz that the header promises; None where it does not say.
-    is_stated : bool
-        Whether that is a promise; an MP3 without a Xing tag only lets libsndfile guess.
+        Samples at 22,050 Hz that the header promises; None where a FLAC stream does not say.
 
     Raises
     ------
@@ -113,7 +112,8 @@ class Source:
             _check_rate(declared.sample_rate_hz)
         if declared.channels is not None:
             _check_channels(declared.channels)
-        self._data = data
+        # libsndfile guesses the length of an MP3 that does not state it, and stops there
+        self._data = with_length(data) if found == "mp3" else data
         self._found = found
         self._budget = budget
         with self._open() as sound:
@@ -122,14 +122,13 @@ class Source:
             frames: int = sound.frames
         _check_rate(self._rate_hz)
         _check_channels(self._channels)
-        is_known = 0 <= frames < _UNKNOWN
-        self.is_stated = is_known and declared.states_length
-        self.expected_samples = self._resampled_count(frames) if is_known else None
-        self._stated_frames = frames if self.is_stated else None
-        if self.is_stated:
+        self._stated_frames = frames if 0 <= frames < _UNKNOWN else None
+        self.expected_samples: int | None = None
+        if self._stated_frames is not None:
             self._check_budget(frames)
             if frames == 0:
                 raise EmptySound("The sound file holds no samples.")
+            self.expected_samples = self._resampled_count(frames)
 
     def read(self, start: int, stop: int) -> Excerpt:
         """Decode the whole sound and keep a part of it.

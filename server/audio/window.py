@@ -3,9 +3,11 @@
 A model saw clips of about 30 s and one of its features is the length, so longer and shorter sounds
 are brought to that length before any frontend runs::
 
-    samples      < min_samples   whole_min .. whole_max   more
-    what is used refused         all of it                the middle `length`
-                      `---- between: all of it, repeated up to `length` ----'
+    samples                       used
+    below min_samples             refused
+    below whole_min               all, again and again up to `length`
+    whole_min to whole_max        all, as they are
+    above whole_max               the middle `length`
 """
 
 from dataclasses import dataclass

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from server.audio.frontends import describe_frontends
+import numpy as np
+
+from server.audio.frontends import FRONTENDS, RowFrontend, describe_frontends
+from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.inference.child import Handler, serve, to_array, to_part
 from server.inference.frames import Message
 from server.tasks import TASKS
@@ -16,7 +19,8 @@ from server.tasks.contract import Call
 
 
 def start(_config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
-    """Describe what can be predicted."""
+    """Describe what can be predicted, with every table of the frontends built."""
+    _warm_up()
     described = {
         "tasks": {name: asdict(task.contract) for name, task in TASKS.items()},
         "frontends": describe_frontends(),
@@ -42,6 +46,15 @@ def decode(message: Message) -> Message:
     binding = message.fields["binding"]
     outputs = {part.name: to_array(part) for part in message.parts}
     return Message({"reply": TASKS[binding["task"]].decode(outputs, binding)})
+
+
+def _warm_up() -> None:
+    noise = np.random.default_rng(0).standard_normal(2 * SAMPLE_RATE_HZ).astype(np.float32)
+    for entry in FRONTENDS.values():
+        if isinstance(entry, RowFrontend):
+            entry.compute(noise)
+        else:
+            entry.compute(noise, min(235, entry.heights[1]), 335)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ class ChildKind:
         How much lower than the web process's their priority is.
     max_calls : int
         Calls after which a child is replaced, so that a library's leak stays small.
+    keeps_trying : bool
+        Whether a first child that does not start is tried again; else the pool fails.
     """
 
     module: str
@@ -48,6 +50,7 @@ class ChildKind:
     call_timeout_s: float
     nice: int = 5
     max_calls: int = 2000
+    keeps_trying: bool = False
 
 
 class ChildPool:
@@ -130,35 +133,41 @@ class ChildPool:
                     nice=self._kind.nice,
                 )
             except ServerError as error:
-                _log.error("child did not start", extra=self._fields(error.detail))
-                if not self._alive:
+                if not self._ready.done() and not self._kind.keeps_trying:
                     self._fail(error)
-                if self._ready.exception() is not None:
                     return
+                if not self._alive:
+                    self._refuse_waiting(error)
                 await asyncio.sleep(_RESTART_PAUSE_S)
                 continue
             self._alive.add(child)
+            failed = False
             try:
                 if not self._ready.done():
                     self._ready.set_result(child.ready)
-                await self._serve(child)
+                failed = await self._serve(child)
             finally:
                 self._alive.discard(child)
                 await child.end()
+            if failed:
+                child.log_last_words()
 
     def _fail(self, error: ServerError) -> None:
         """Tell everybody who waits that no child will answer."""
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()  # somebody may never ask
+        self._refuse_waiting(error)
+
+    def _refuse_waiting(self, error: ServerError) -> None:
         while not self._queue.empty():
             _settle(self._queue.get_nowait()[1], error)
 
     def _fields(self, reason: str) -> dict[str, str]:
         return {"child": self._kind.module, "reason": reason}
 
-    async def _serve(self, child: Child) -> None:
-        """Give calls to a child until it is spent or gone."""
+    async def _serve(self, child: Child) -> bool:
+        """Give calls to a child until it is spent; True when it failed before."""
         died = asyncio.ensure_future(child.wait())
         try:
             for _ in range(self._kind.max_calls):
@@ -166,14 +175,14 @@ class ChildPool:
                 if job is None:
                     _log.error("child failed", extra=self._fields("it died while idle"))
                     await asyncio.sleep(_RESTART_PAUSE_S)
-                    return
+                    return True
                 message, answer = job
                 try:
                     result = await child.call(message, timeout_s=self._kind.call_timeout_s)
                 except WorkerFailed as error:
                     _settle(answer, error)
                     _log.error("child failed", extra=self._fields(error.detail))
-                    return
+                    return True
                 except ServerError as error:
                     _settle(answer, error)
                 except asyncio.CancelledError:
@@ -182,6 +191,7 @@ class ChildPool:
                 else:
                     if not answer.done():
                         answer.set_result(result)
+            return False
         finally:
             died.cancel()
 

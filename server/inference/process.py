@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _ROOT = Path(server.__file__).parent.parent
 _MAX_ANSWER_BYTES = 256 << 20
 _BUFFER_BYTES = 1 << 20
+_WORDS_BYTES = 8192
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
 _ENVIRONMENT = {
     "PYTHONPATH": str(_ROOT),
@@ -62,6 +63,8 @@ class Child:
         self._process = process
         self._reader, self._writer = streams
         self._folder = folder
+        self._said = b""
+        self._listening = asyncio.ensure_future(self._listen())
         self.ready: dict[str, Any] = {}
 
     @classmethod
@@ -83,6 +86,7 @@ class Child:
                 str(theirs.fileno()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
                 pass_fds=[theirs.fileno()],
                 cwd=folder,
                 env=_environment(folder),
@@ -98,6 +102,11 @@ class Child:
         child = cls(process, await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES), folder)
         try:
             child.ready = (await child.call(Message(config), timeout_s=timeout_s)).fields
+        except WorkerFailed:
+            await child.end()
+            _log.error("child did not start", extra={"child": module})
+            child.log_last_words()
+            raise
         except BaseException:
             await child.end()
             raise
@@ -140,12 +149,25 @@ class Child:
         """Its process id."""
         return self._process.pid
 
+    def log_last_words(self) -> None:
+        """Log the end of what the process wrote to standard error, after it has ended."""
+        for line in self._said.decode("utf-8", "replace").splitlines():
+            _log.error("child said", extra={"pid": self.pid, "line": line[:400]})
+
+    async def _listen(self) -> None:
+        """Keep the end of what the process writes; a hostile one may write without end."""
+        words = self._process.stderr
+        while words is not None and (piece := await words.read(_WORDS_BYTES)):
+            self._said = (self._said + piece)[-_WORDS_BYTES:]
+
     async def end(self) -> None:
         """End the process at once and remove its folder."""
         if self._process.returncode is None:
             self._process.kill()
         self._writer.close()
         await asyncio.shield(self._process.wait())
+        await asyncio.wait([self._listening], timeout=1)
+        self._listening.cancel()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
 
