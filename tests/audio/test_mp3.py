@@ -1,0 +1,95 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from server.audio.mp3 import Frame, count_frames, parse_frame, with_length
+
+_Encode = Callable[..., bytes]
+_Melody = Callable[..., NDArray[np.float32]]
+_ID3 = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
+
+
+def _untagged(data: bytes) -> bytes:
+    first = parse_frame(data)
+    assert first is not None
+    return data[first.size :]
+
+
+@pytest.mark.parametrize(
+    ("header", "frame"),
+    [
+        (b"\xff\xfb\x90\x64", Frame(3, 44_100, False, 417)),
+        (b"\xff\xfb\x92\x64", Frame(3, 44_100, False, 418)),
+        (b"\xff\xf3\x90\x74", Frame(2, 22_050, False, 261)),
+        (b"\xff\xe3\x18\xc4", Frame(0, 8000, True, 72)),
+        (b"\xff\xfb\x00\x64", Frame(3, 44_100, False, 0)),
+    ],
+)
+def test_a_frame_header_is_read(header: bytes, frame: Frame) -> None:
+    assert parse_frame(header) == frame
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"\xff\xfb",
+        b"\xff\xfd\x90\x64",  # layer II
+        b"\xff\xf1\x50\x80",  # AAC
+        b"\xff\xfb\xf0\x64",  # no such bit rate
+        b"\xff\xfb\x9c\x64",  # no such sample rate
+        b"\xff\xeb\x90\x64",  # no such version
+    ],
+)
+def test_what_is_no_layer_three_header_is_no_frame(header: bytes) -> None:
+    assert parse_frame(header) is None
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_lost_tag_is_put_back_with_the_same_count(
+    encode: _Encode, melody: _Melody, rate: int, channels: int
+) -> None:
+    y = melody(1, rate)
+    data = encode(np.stack([y] * channels, axis=1), rate, "MP3")
+    tag = data.index(b"Xing") if b"Xing" in data else data.index(b"Info")
+    stated = int.from_bytes(data[tag + 8 : tag + 12], "big")
+    mended = with_length(_untagged(data))
+    at = mended.index(b"Xing")
+    assert at == tag
+    assert int.from_bytes(mended[at + 8 : at + 12], "big") == pytest.approx(stated, abs=1)
+    assert mended.endswith(_untagged(data))
+
+
+@pytest.mark.parametrize("front", [b"", _ID3, _ID3 + _ID3])
+def test_a_file_with_a_tag_is_left_alone(encode: _Encode, melody: _Melody, front: bytes) -> None:
+    data = front + encode(melody(1, 44_100), 44_100, "MP3")
+    assert with_length(data) is data
+
+
+@pytest.mark.parametrize("front", [_ID3, bytes(100), b"\xff\xfb\x90\x64 no frame follows"])
+def test_what_is_before_the_first_frame_goes(
+    encode: _Encode, melody: _Melody, front: bytes
+) -> None:
+    data = _untagged(encode(melody(1, 44_100), 44_100, "MP3"))
+    assert with_length(front + data) == with_length(data)
+
+
+def test_frames_are_counted_past_what_is_none(encode: _Encode, melody: _Melody) -> None:
+    data = _untagged(encode(melody(1, 44_100), 44_100, "MP3"))
+    assert count_frames(data + b"TAG" + bytes(125), 0) == count_frames(data, 0) > 30
+
+
+@given(st.binary(max_size=300))
+def test_bytes_without_frames_are_left_alone(data: bytes) -> None:
+    text = data.replace(b"\xff", b"")
+    assert with_length(text) is text
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_can_be_mended(data: bytes) -> None:
+    assert isinstance(with_length(b"\xff\xfb\x90\x64" + data), bytes)
