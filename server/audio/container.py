@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 from server.errors import TruncatedSound, UnreadableSound
 
+_MOST_CHUNKS = 10_000  # real files have a handful; walking millions would take seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
@@ -70,13 +72,15 @@ def _chunks(data: bytes, *, order: str, until: bytes) -> dict[bytes, tuple[int, 
     """Return offset and declared size of each chunk up to the one with the samples."""
     found: dict[bytes, tuple[int, int]] = {}
     at = 12
-    while until not in found:
+    for _ in range(_MOST_CHUNKS):
         if at + 8 > len(data):
             raise TruncatedSound("The file ends inside its header, before the first sample.")
         name, size = struct.unpack_from(f"{order}4sI", data, at)
         found.setdefault(name, (at + 8, size))
+        if name == until:
+            return found
         at += 8 + size + size % 2
-    return found
+    raise UnreadableSound(f"The file holds {_MOST_CHUNKS} chunks before its samples.")
 
 
 def _check_size(data: bytes, at: int, size: int) -> None:

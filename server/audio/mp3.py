@@ -18,6 +18,11 @@ _KBITS_MPEG1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320
 _KBITS_MPEG2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES_HZ = (44_100, 48_000, 32_000)
 _RATE_DIVISOR = {3: 1, 2: 2, 0: 4}  # MPEG 1, 2 and 2.5
+
+# Hostile bytes must not cost more than a sound: what is no frame is searched through so far only,
+# and counting stops at over three hours, which any budget refuses.
+_SEARCH_BYTES = 65_536
+_MOST_FRAMES = 1_000_000
 _ROOMY_BIT_RATE = 9  # the frame of 128 or 80 kbit/s has room for a tag at any sample rate
 
 
@@ -96,7 +101,7 @@ def with_length(data: bytes) -> bytes:
 
 
 def count_frames(data: bytes, at: int) -> int:
-    """Count the frames from a position to the end, skipping what is no frame.
+    """Count the frames from a position to the end, skipping up to 64 KiB of what is no frame.
 
     Parameters
     ----------
@@ -108,16 +113,20 @@ def count_frames(data: bytes, at: int) -> int:
     Returns
     -------
     int
-        Frames, the last perhaps cut.
+        Frames, the last perhaps cut; at most a million.
     """
-    count = 0
-    while 0 <= at < len(data):
+    count = skipped = 0
+    while at < len(data) and count < _MOST_FRAMES and skipped < _SEARCH_BYTES:
         frame = parse_frame(data[at : at + 4])
         if frame is not None and frame.size:
             count += 1
             at += frame.size
         else:
-            at = data.find(b"\xff", at + 1)
+            following = data.find(b"\xff", at + 1, at + _SEARCH_BYTES)
+            if following < 0:
+                break
+            skipped += following - at
+            at = following
     return count
 
 
@@ -143,13 +152,14 @@ def _is_tagged(data: bytes, at: int, first: Frame) -> bool:
 def _first_frame(data: bytes) -> tuple[int, Frame | None]:
     """Find the first frame that is followed by another one or by the end."""
     at = _after_id3(data)
-    while 0 <= at < len(data):
+    end = min(len(data), at + _SEARCH_BYTES)
+    while 0 <= at < end:
         frame = parse_frame(data[at : at + 4])
         if frame is not None and frame.size:
             following = at + frame.size
             if following >= len(data) or parse_frame(data[following : following + 4]):
                 return at, frame
-        at = data.find(b"\xff", at + 1)
+        at = data.find(b"\xff", at + 1, end)
     return 0, None
 
 

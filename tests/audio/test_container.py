@@ -63,6 +63,12 @@ def test_what_follows_the_samples_may_be_cut() -> None:
     assert inspect(data[:-4], "wav") == Declared(8000, 1)
 
 
+def test_a_file_of_nothing_but_chunks_is_refused_soon() -> None:
+    data = b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 1_000_000
+    with pytest.raises(UnreadableSound, match="10000 chunks"):
+        inspect(data, "wav")
+
+
 def test_samples_without_a_format_are_refused() -> None:
     with pytest.raises(UnreadableSound, match="fmt"):
         inspect(_wav((b"data", b"\0" * 10)), "wav")
