@@ -6,11 +6,10 @@ filtering", 2010; soft masks of power 2 and margin 1 as in librosa 0.11's ``deco
 
 Three identities save most of the work, exactly or to float32 rounding:
 
-- the median commutes with squaring, so the *power* is filtered and the mask of power 2 is ``h / (h
-+ p)``;
-- the two masks add up to one, so the percussive part is what the harmonic one leaves of the sound:
-one
-  inverse transform instead of two;
+- the median commutes with squaring, so the *power* is filtered and the mask of power 2 is
+  ``h / (h + p)``;
+- the two masks add up to one, so the percussive part is what the harmonic one leaves of the
+  sound: one inverse transform instead of two;
 - no magnitude, no phase: the complex spectrum is scaled by a real mask.
 """
 

@@ -20,7 +20,7 @@ _RATES_HZ = (44_100, 48_000, 32_000)
 _RATE_DIVISOR = {3: 1, 2: 2, 0: 4}  # MPEG 1, 2 and 2.5
 
 # Hostile bytes must not cost more than a sound: what is no frame is searched through so far only,
-# and counting stops at over three hours, which any budget refuses.
+# and counting stops at over six hours.
 _SEARCH_BYTES = 65_536
 _MOST_FRAMES = 1_000_000
 _ROOMY_BIT_RATE = 9  # the frame of 128 or 80 kbit/s has room for a tag at any sample rate
