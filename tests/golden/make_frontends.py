@@ -25,12 +25,14 @@ _SIZES = {
 def sound() -> NDArray[np.int16]:
     """Make a chord that fades, a rising tone, clicks and noise."""
     time_s = np.arange(44_100) / 22_050
-    chord = sum(np.sin(2 * np.pi * hz * time_s) for hz in (220, 277.2, 329.6))
+    hz = np.array([[220], [277.2], [329.6]])
+    chord = np.sin(2 * np.pi * hz * time_s).sum(axis=0)
     rising = np.sin(2 * np.pi * (300 * time_s + 1200 * time_s**2))
     clicks = np.exp(-200 * np.mod(time_s, 0.25)) * np.sin(2 * np.pi * 3000 * time_s)
     noise = np.random.default_rng(58).standard_normal(len(time_s))
     y = 0.15 * chord * np.exp(-time_s) + 0.1 * rising + 0.2 * clicks + 0.005 * noise
-    return np.rint(y * 32_767).astype(np.int16)
+    pcm16: NDArray[np.int16] = np.rint(y * 32_767).astype(np.int16)
+    return pcm16
 
 
 def main() -> None:
