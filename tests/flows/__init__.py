@@ -1,0 +1,1 @@
+"""Behaviour of the real server, asked over TLS; `running.py` starts it, `conftest.py` shares it."""

@@ -1,0 +1,113 @@
+"""Build tiny Keras models and what they answer: `python -m tests.flows.make_models FOLDER`.
+
+Run as a process of its own, because TensorFlow has no place in the tests' process. The weights are
+random but seeded; what they answer to the song of `sounds.py` is written to `expected.json`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from server.audio.frontends import FRONTENDS, PictureFrontend, RowFrontend
+from tests.flows import sounds
+
+LABELS_8 = ["ambient", "blues", "dub", "folk", "jazz", "metal", "pop", "ska"]
+ROW_SCALE = 0.5
+Values = NDArray[np.float32]
+
+
+def main(folder: Path) -> None:
+    """Build every model and write its answers."""
+    keras.utils.set_random_seed(58)
+    y = sounds.song()
+    row = _row(y)
+    mean, scale = 0.8 * row, ROW_SCALE * np.abs(row) + 1e-3
+    head = {"mean": mean, "variance": scale**2}
+    expected: dict[str, list[float]] = {}
+
+    def save(name: str, model: Any, *inputs: Values, ending: str = "h5") -> None:
+        path = folder / f"{name}.{ending}"
+        model.save(path)
+        if inputs:
+            loaded = keras.saving.load_model(path, compile=False)
+            fed: Any = [value[None] for value in inputs]
+            answer = loaded(fed if len(fed) > 1 else fed[0], training=False)
+            expected[name] = np.asarray(answer)[0].tolist()
+
+    for name, height, width in (("two", 235, 335), ("two_200", 200, 335), ("two_217", 217, 334)):
+        model = _model(features=58, picture=(height, width, 1), head=head)
+        save(name, model, row, _picture(y, height, width))
+        if name == "two":
+            save("two_keras", model, row, _picture(y, height, width), ending="keras")
+    save("row", _model(features=58, head=head), row)
+    save("row_57", _model(features=57, head={k: v[:57] for k, v in head.items()}), row[:57])
+    save("labels_8", _model(features=58, head=head, labels=8), row)
+    unscaled = _model(features=58, picture=(235, 335, 1), rescale=False)
+    scaled = ((row - mean) / scale).astype(np.float32)
+    save("unscaled", unscaled, scaled, _picture(y, 235, 335) / np.float32(255))
+    save("row_60", _model(features=60))
+    save("channels_3", _model(picture=(235, 335, 3)))
+    save("two_rows", _two_rows())
+    lambda_input = keras.Input((58,), name="features")
+    doubled = keras.layers.Lambda(lambda x: x * 2)(lambda_input)
+    save("lambda", keras.Model(lambda_input, keras.layers.Dense(10)(doubled)), ending="keras")
+    _model(features=58).save_weights(folder / "only.weights.h5")
+    told = {
+        "answers": expected,
+        "row": row.tolist(),
+        "mean": mean.tolist(),
+        "scale": scale.tolist(),
+    }
+    (folder / "expected.json").write_text(json.dumps(told))
+
+
+def _model(
+    *,
+    features: int = 0,
+    picture: tuple[int, int, int] | None = None,
+    head: dict[str, Values] | None = None,
+    labels: int = 10,
+    rescale: bool = True,
+) -> Any:
+    """Build a model that answers far from 0 and 1 when it is fed as it expects."""
+    layers = keras.layers
+    inputs, parts = [], []
+    if features:
+        inputs.append(keras.Input((features,), name="features"))
+        x = layers.Normalization(**head)(inputs[-1]) if head else inputs[-1]
+        parts.append(layers.Dense(16, activation="tanh" if rescale else None)(x))
+    if picture:
+        inputs.append(keras.Input(picture, name="spectrogram"))
+        x = layers.Rescaling(1 / 255)(inputs[-1]) if rescale else inputs[-1]
+        x = layers.AveragePooling2D(16)(x)
+        x = layers.Conv2D(4, 3, activation="tanh" if rescale else None)(x)
+        parts.append(layers.Dense(16, activation="tanh" if rescale else None)(layers.Flatten()(x)))
+    joined = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    return keras.Model(inputs, layers.Dense(labels, activation="softmax", name="genre")(joined))
+
+
+def _two_rows() -> Any:
+    one, two = keras.Input((58,), name="one"), keras.Input((58,), name="two")
+    joined = keras.layers.Concatenate()([one, two])
+    return keras.Model([one, two], keras.layers.Dense(10, activation="softmax")(joined))
+
+
+def _row(y: sounds.Samples) -> Values:
+    frontend = FRONTENDS["gtzan-58@1"]
+    assert isinstance(frontend, RowFrontend)
+    return frontend.compute(y).astype(np.float32)
+
+
+def _picture(y: sounds.Samples, height: int, width: int) -> Values:
+    frontend = FRONTENDS["kaggle-gtzan@1"]
+    assert isinstance(frontend, PictureFrontend)
+    return frontend.compute(y, height, width)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
