@@ -9,9 +9,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-# as in the processes that serve: a second BLAS thread spins and costs four times the CPU
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 import numpy as np
 import pytest
 import soundfile
