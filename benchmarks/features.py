@@ -12,7 +12,6 @@ import os
 
 os.environ |= {f"{name}_NUM_THREADS": "1" for name in ("OPENBLAS", "OMP", "MKL", "NUMBA")}
 
-import importlib
 import io
 import statistics
 import sys
@@ -27,9 +26,7 @@ import soundfile
 from server.audio.decode import decode
 from server.audio.feature_names import FEATURE_NAMES
 from server.audio.gtzan58 import gtzan58
-
-# by name: for mypy the tests are no package below the root, and a file must not have two names
-_RECIPE = importlib.import_module("tests.audio.librosa_recipe")
+from tests.audio.librosa_recipe import librosa_gtzan58
 
 ROUNDS = 5
 CLIPS = 4
@@ -61,8 +58,7 @@ def _ours(clip: bytes) -> dict[str, float]:
 
 def _librosa(clip: bytes) -> dict[str, float]:
     y, _ = librosa.load(io.BytesIO(clip), sr=22_050)
-    row: dict[str, float] = _RECIPE.librosa_gtzan58(y)
-    return row
+    return librosa_gtzan58(y)
 
 
 def _report(spent: dict[str, list[float]], rows: dict[str, dict[str, float]]) -> int:
