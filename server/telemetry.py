@@ -40,5 +40,6 @@ def configure_logging(level: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of every bad form
     for noisy in ("apscheduler", "alembic", "hypercorn.access", "aiosqlite", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -150,7 +150,7 @@ class ChildPool:
                 self._alive.discard(child)
                 await child.end()
             if failed:
-                child.log_last_words()
+                child.log_last_words(self._kind.module)
 
     def _fail(self, error: ServerError) -> None:
         """Tell everybody who waits that no child will answer."""

@@ -22,6 +22,7 @@ from server.errors import (
 )
 from server.inference import frames
 from server.inference.frames import SOCKET_FD, BadFrame, Message
+from server.shielding import run_to_end
 
 _log = logging.getLogger(__name__)
 _ROOT = Path(server.__file__).parent.parent
@@ -45,6 +46,21 @@ _ERRORS = every_error()
 _OURS = {"detail", "type", "title", "status", "instance", "msg"}
 
 
+class _Output(asyncio.SubprocessProtocol):
+    """Keeps the end of what a process writes to standard error, and notices when it has ended."""
+
+    def __init__(self) -> None:
+        self.said = b""
+        self.ended = asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        # a hostile process may write without end
+        self.said = (self.said + data)[-_WORDS_BYTES:]
+
+    def process_exited(self) -> None:
+        self.ended.set()
+
+
 class Child:
     """A running child process that answers one call at a time.
 
@@ -56,15 +72,14 @@ class Child:
 
     def __init__(
         self,
-        process: asyncio.subprocess.Process,
+        process: tuple[asyncio.SubprocessTransport, _Output],
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         folder: Path,
     ) -> None:
-        self._process = process
+        self._transport, self._output = process
         self._reader, self._writer = streams
         self._folder = folder
-        self._said = b""
-        self._listening = asyncio.ensure_future(self._listen())
+        self.pid = self._transport.get_pid()
         self.ready: dict[str, Any] = {}
 
     @classmethod
@@ -81,31 +96,19 @@ class Child:
         ours, theirs = socket.socketpair()
         folder = Path(tempfile.mkdtemp(prefix="spectrogrampredictor-"))
         try:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", _BOOT.format(nice=nice, fd=SOCKET_FD), module),
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-                pass_fds=[theirs.fileno()],
-                cwd=folder,
-                env=_environment(folder),
-                start_new_session=True,
-            )
-        except OSError:
+            process = await _spawn(module, theirs.fileno(), folder, nice=nice)
+        except OSError as error:
             ours.close()
             shutil.rmtree(folder, ignore_errors=True)
-            raise
+            raise WorkerFailed("the process could not be started") from error
         finally:
             theirs.close()
-        ours.setblocking(False)
-        child = cls(process, await asyncio.open_connection(sock=ours, limit=_BUFFER_BYTES), folder)
+        child = cls(process, await _connect(ours, process), folder)
         try:
             child.ready = (await child.call(Message(config), timeout_s=timeout_s)).fields
         except WorkerFailed:
             await child.end()
-            _log.error("child did not start", extra={"child": module})
-            child.log_last_words()
+            child.log_last_words(module)
             raise
         except BaseException:
             await child.end()
@@ -142,33 +145,50 @@ class Child:
 
     async def wait(self) -> None:
         """Return when the process has ended."""
-        await self._process.wait()
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    def log_last_words(self) -> None:
-        """Log the end of what the process wrote to standard error, after it has ended."""
-        for line in self._said.decode("utf-8", "replace").splitlines():
-            _log.error("child said", extra={"pid": self.pid, "line": line[:400]})
-
-    async def _listen(self) -> None:
-        """Keep the end of what the process writes; a hostile one may write without end."""
-        words = self._process.stderr
-        while words is not None and (piece := await words.read(_WORDS_BYTES)):
-            self._said = (self._said + piece)[-_WORDS_BYTES:]
+        await self._output.ended.wait()
 
     async def end(self) -> None:
         """End the process at once and remove its folder."""
-        if self._process.returncode is None:
-            self._process.kill()
+        await run_to_end(self._end())
+
+    async def _end(self) -> None:
         self._writer.close()
-        await asyncio.shield(self._process.wait())
-        await asyncio.wait([self._listening], timeout=1)
-        self._listening.cancel()
+        self._transport.close()  # kills the process where it still runs
+        await self._output.ended.wait()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    def log_last_words(self, module: str) -> None:
+        """Log the end of what the process wrote to standard error, after it has ended."""
+        for line in self._output.said.decode("utf-8", "replace").splitlines():
+            _log.error("child said", extra={"child": module, "pid": self.pid, "line": line[:400]})
+
+
+async def _spawn(
+    module: str, fd: int, folder: Path, *, nice: int
+) -> tuple[asyncio.SubprocessTransport, _Output]:
+    command = [sys.executable, "-c", _BOOT.format(nice=nice, fd=SOCKET_FD), module, str(fd)]
+    return await asyncio.get_running_loop().subprocess_exec(
+        _Output,
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        pass_fds=[fd],
+        cwd=folder,
+        env=_environment(folder),
+        start_new_session=True,
+    )
+
+
+async def _connect(
+    sock: socket.socket, process: tuple[asyncio.SubprocessTransport, _Output]
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    sock.setblocking(False)
+    try:
+        return await asyncio.open_connection(sock=sock, limit=_BUFFER_BYTES)
+    except BaseException:
+        process[0].close()
+        raise
 
 
 # The socket moves to its fixed number, and the priority goes down, before any library is imported.

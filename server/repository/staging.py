@@ -17,6 +17,7 @@ from server.digest import Digest
 from server.errors import Overload, ServerError, StorageFull, TooLarge
 from server.repository import fsops
 from server.repository.layout import Layout
+from server.shielding import run_to_end
 
 _BATCH_BYTES = 1 << 20  # one hop to a thread for so much
 _DISK_RESERVE = 256 << 20  # never fill the disk to the last byte: the registry lives there too
@@ -181,12 +182,8 @@ async def _on_disk(work: Callable[[], object]) -> None:
 
     The descriptor is closed afterwards, so no thread may still hold it.
     """
-    job = asyncio.ensure_future(asyncio.to_thread(work))
     try:
-        await asyncio.shield(job)
-    except asyncio.CancelledError:
-        await asyncio.wait([job])
-        raise
+        await run_to_end(asyncio.to_thread(work))
     except OSError as error:
         raise _storage_error(error) from error
 

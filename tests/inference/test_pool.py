@@ -1,0 +1,135 @@
+"""server/inference/pool.py and process.py with real child processes."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from server.errors import BadModel, Overload, SoundTooShort, WorkerFailed
+from server.inference.frames import Message
+from server.inference.pool import ChildKind, ChildPool
+
+MakePool = Callable[..., ChildPool]
+
+
+@pytest.fixture
+async def make_pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakePool]:
+    monkeypatch.setenv("SIGNING_TOKEN", "a token that no child may see")
+    pools: list[ChildPool] = []
+
+    def make(
+        *, size: int = 1, queue: int = 8, timeout_s: float = 30.0, **config: object
+    ) -> ChildPool:
+        kind = ChildKind(
+            "tests.inference.odd_child",
+            config,
+            start_timeout_s=30,
+            call_timeout_s=timeout_s,
+            max_calls=int(str(config.get("max_calls", 1000))),
+        )
+        pools.append(ChildPool(kind, size=size, max_queue=queue, spawn=asyncio.ensure_future))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        await pool.close()
+
+
+async def ask(pool: ChildPool, op: str, **fields: object) -> dict[str, Any]:
+    return (await pool.call(Message({"op": op, **fields}))).fields
+
+
+async def test_a_call_is_answered(make_pool: MakePool) -> None:
+    assert (await ask(make_pool(), "echo", text="hello"))["text"] == "hello"
+
+
+async def test_a_child_sees_no_token_and_an_empty_folder(make_pool: MakePool) -> None:
+    ready = await make_pool().ready()
+    assert "SIGNING_TOKEN" not in ready["environment"]
+    assert ready["cwd"] == []
+
+
+async def test_a_problem_in_the_input_is_told_with_its_members(make_pool: MakePool) -> None:
+    pool = make_pool()
+    with pytest.raises(SoundTooShort, match="too short") as refused:
+        await ask(pool, "problem")
+    assert refused.value.members == {"needed": 22050}
+    assert (await ask(pool, "echo", text="still here"))["text"] == "still here"
+
+
+@pytest.mark.parametrize("op", ["die", "raise", "nonsense"])
+async def test_a_child_that_fails_is_replaced_and_fails_one_call(
+    make_pool: MakePool, op: str
+) -> None:
+    pool = make_pool()
+    calls = [ask(pool, op), ask(pool, "echo", text="next")]
+    failed, answered = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(failed, WorkerFailed)
+    assert isinstance(answered, dict)
+
+
+async def test_a_call_that_takes_too_long_fails(make_pool: MakePool) -> None:
+    pool = make_pool(timeout_s=1.0)
+    with pytest.raises(WorkerFailed, match="no answer"):
+        await ask(pool, "hang")
+    assert (await ask(pool, "echo", text="next"))["text"] == "next"
+
+
+async def test_a_child_that_dies_idle_is_replaced(make_pool: MakePool) -> None:
+    pool = make_pool()
+    first = (await pool.ready())["pid"]
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while pool.alive:
+            await asyncio.sleep(0.01)
+    assert (await ask(pool, "echo", text="x"))["pid"] != first
+
+
+async def test_a_child_that_has_served_enough_is_replaced(make_pool: MakePool) -> None:
+    pool = make_pool(max_calls=2)
+    pids = [(await ask(pool, "echo", text="x"))["pid"] for _ in range(4)]
+    assert len(set(pids)) == 2
+
+
+async def test_calls_beyond_the_queue_are_refused_at_once(make_pool: MakePool) -> None:
+    pool = make_pool(queue=2)
+    await pool.ready()
+    calls = [ask(pool, "echo", text=str(n)) for n in range(10)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert any(isinstance(result, Overload) for result in results)
+    assert all(isinstance(result, Overload | dict) for result in results)
+
+
+async def test_a_caller_that_left_before_its_turn_is_skipped(make_pool: MakePool) -> None:
+    pool = make_pool()
+    await pool.ready()
+    left = asyncio.ensure_future(ask(pool, "die"))
+    await asyncio.sleep(0)
+    left.cancel()
+    first = (await pool.ready())["pid"]
+    assert (await ask(pool, "echo", text="x"))["pid"] == first
+
+
+async def test_a_first_child_that_refuses_fails_the_pool(make_pool: MakePool) -> None:
+    with pytest.raises(BadModel, match="no model"):
+        await make_pool(refuse=True).ready()
+
+
+async def test_a_first_child_that_dies_fails_the_pool(make_pool: MakePool) -> None:
+    with pytest.raises(WorkerFailed):
+        await make_pool(die=True).ready()
+
+
+async def test_a_child_that_shouts_is_still_heard(make_pool: MakePool) -> None:
+    assert await ask(make_pool(), "shout") == {"shouted": True}
+
+
+async def test_closing_ends_the_children(make_pool: MakePool) -> None:
+    pool = make_pool(size=2)
+    pid = (await pool.ready())["pid"]
+    await pool.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
