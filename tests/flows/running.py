@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -129,7 +130,17 @@ class Server:
         found = _SERVING.search(self.log())
         assert found is not None, self.log()
         self.api, self.uploads = found.groups()
+        wait_until(self._listens, "the announced ports accept connections")
         return self
+
+    def _listens(self) -> bool:
+        try:
+            for url in (self.api, self.uploads):
+                address = httpx.URL(url)
+                socket.create_connection((address.host, address.port or 443), timeout=5).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -211,7 +222,29 @@ class Server:
         """Return the names in staging, hidden ones too."""
         return sorted(os.listdir(self.uploads_tmp))
 
+    def writing(self) -> list[str]:
+        """Return the files in staging that the process holds open without a name."""
+        found = []
+        for entry in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            try:
+                target = os.readlink(entry)
+            except FileNotFoundError:
+                continue
+            if target.startswith(str(self.uploads_tmp)) and target.endswith("(deleted)"):
+                found.append(target)
+        return found
+
+    def left_over(self) -> list[str]:
+        """Return every file below the folder for temporary files."""
+        return [str(path) for path in self.scratch.rglob("*") if not path.is_dir()]
+
     # asking it
+
+    def connect(self, url: str = "") -> ssl.SSLSocket:
+        """Open a TLS connection for requests that no client would send."""
+        address = httpx.URL(url or self.api)
+        plain = socket.create_connection((address.host, address.port or 443), timeout=60)
+        return self.tls().wrap_socket(plain, server_hostname=address.host)
 
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.ca))
@@ -308,6 +341,28 @@ def probabilities(answer: httpx.Response) -> list[float]:
 
 def difference(one: list[float], two: list[float]) -> float:
     return max(abs(a - b) for a, b in zip(one, two, strict=True))
+
+
+def multipart(*parts: bytes, boundary: str = "edge", ending: bytes = b"--\r\n") -> bytes:
+    """Join parts, each with its headers and its empty line, to a form."""
+    edge = b"--" + boundary.encode()
+    return b"".join(edge + b"\r\n" + part + b"\r\n" for part in parts) + edge + ending
+
+
+def file_part(content: bytes, *, field: str = "model", filename: str = "model") -> bytes:
+    head = f'Content-Disposition: form-data; name="{field}"; filename="{filename}"\r\n'
+    return head.encode() + b"Content-Type: application/octet\r\n\r\n" + content
+
+
+def request_head(path: str, length: int, *, content_type: str) -> bytes:
+    """Return the head of a POST in HTTP/1.1."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {length}\r\n\r\n"
+    ).encode()
+
+
+FORM_TYPE = "multipart/form-data; boundary=edge"
 
 
 def problem_of(answer: httpx.Response, status: int) -> str:
