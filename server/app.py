@@ -63,7 +63,7 @@ class Ports:
             try:
                 self.sockets.append(bind(address.host, address.port))
             except OSError as error:
-                faults.append(f"{name}={address}: {error.strerror}")
+                faults.append(f"{name}={address}: {error.strerror}{_remedy(error)}")
         if not faults:
             owned = [settings.models_dir, settings.uploads_dir]
             faults += privileges.drop(settings.run_as, owned=owned)
@@ -76,6 +76,12 @@ class Ports:
         """The two base URLs, with the ports that the system chose."""
         names = [sock.getsockname()[:2] for sock in self.sockets]
         return [f"https://{Bind(host, port)}" for host, port in names]
+
+
+def _remedy(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return f"; start as root, or let user {os.geteuid()} bind it (CAP_NET_BIND_SERVICE)"
+    return ""
 
 
 async def serve(settings: Settings, ports: Ports) -> None:

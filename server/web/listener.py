@@ -1,5 +1,6 @@
 """A port and its TLS: sockets are bound and keys read before the server gives up its rights."""
 
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -37,7 +38,9 @@ def load_tls(folder: Path, alpn: tuple[str, ...]) -> ssl.SSLContext:
         except FileNotFoundError:
             raise TlsFault(f"{path} is missing (`python -m server devcert` makes one)") from None
         except OSError as error:
-            raise TlsFault(f"{path} cannot be read: {error.strerror}") from error
+            remedy = f"; start as root, or let user {os.geteuid()} read it"
+            why = f"{error.strerror}{remedy if isinstance(error, PermissionError) else ''}"
+            raise TlsFault(f"{path} cannot be read: {why}") from error
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION
