@@ -9,6 +9,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from server import database
@@ -28,6 +29,7 @@ from server.settings import Settings
 
 _log = logging.getLogger(__name__)
 _DECODER_START_S = 60.0
+_FOR_EVER = 1 << 62  # a model is too slow to load for being replaced
 
 
 class Repository:
@@ -56,7 +58,19 @@ class Repository:
 
 
 class Inference:
-    """The child processes and what asks them, joined."""
+    """The child processes and what asks them, joined.
+
+    Parameters
+    ----------
+    settings : Settings
+        Numbers and bounds.
+    repository : Repository
+        Where models are listed and lie.
+    group : asyncio.TaskGroup
+        Every background task belongs to it.
+    promoted : asyncio.Event
+        Set whenever there may be a file to judge.
+    """
 
     def __init__(
         self,
@@ -69,34 +83,18 @@ class Inference:
         def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
             return group.create_task(logged(work))
 
-        def worker_of(digest: Digest) -> ChildKind:
-            return ChildKind(
-                "server.inference.model_child",
-                {"path": str(repository.store.path(digest).resolve())},
-                start_timeout_s=settings.intake_timeout_s,
-                call_timeout_s=settings.predict_timeout_s,
-                max_calls=1 << 30,
-            )
-
-        async def on_crash(digest: Digest) -> None:
-            if await repository.registry.count_crash(digest):
-                _log.error("model disabled", extra={"digest": digest.short})
-                await self.workers.evict(digest)
-
+        self._registry = repository.registry
         self.decoders = ChildPool(
-            ChildKind(
-                "server.inference.decoder_child",
-                {},
-                start_timeout_s=_DECODER_START_S,
-                call_timeout_s=settings.decode_timeout_s,
-                keeps_trying=True,
-            ),
+            _decoder_kind(settings),
             size=settings.decoders,
             max_queue=2 * settings.max_predictions,
             spawn=spawn,
         )
         self.workers = ModelWorkers(
-            worker_of, capacity=settings.resident_models, spawn=spawn, on_crash=on_crash
+            lambda digest: _worker_kind(settings, repository.store.path(digest)),
+            capacity=settings.resident_models,
+            spawn=spawn,
+            on_crash=self._count_crash,
         )
         self.intake = Intake(
             repository.registry,
@@ -117,7 +115,7 @@ class Inference:
         )
         self._running = [
             spawn(self.intake.run()),
-            spawn(self._preload(repository.registry, settings.resident_models)),
+            spawn(self._preload(settings.resident_models)),
         ]
 
     async def contracts(self) -> Contracts:
@@ -139,10 +137,35 @@ class Inference:
             task.cancel()
         await asyncio.gather(self.workers.close(), self.decoders.close())
 
-    async def _preload(self, registry: Registry, limit: int) -> None:
+    async def _preload(self, limit: int) -> None:
         """Load the latest models again after a restart, so that nobody waits for them."""
-        for model in reversed(await registry.in_state(State.READY, limit=limit)):
+        for model in reversed(await self._registry.in_state(State.READY, limit=limit)):
             await self.workers.warm(model.digest)
+
+    async def _count_crash(self, digest: Digest) -> None:
+        if await self._registry.count_crash(digest):
+            _log.error("model disabled", extra={"digest": digest.short})
+            await self.workers.evict(digest)
+
+
+def _decoder_kind(settings: Settings) -> ChildKind:
+    return ChildKind(
+        "server.inference.decoder_child",
+        {},
+        start_timeout_s=_DECODER_START_S,
+        call_timeout_s=settings.decode_timeout_s,
+        keeps_trying=True,
+    )
+
+
+def _worker_kind(settings: Settings, path: Path) -> ChildKind:
+    return ChildKind(
+        "server.inference.model_child",
+        {"path": str(path.resolve())},
+        start_timeout_s=settings.intake_timeout_s,
+        call_timeout_s=settings.predict_timeout_s,
+        max_calls=_FOR_EVER,
+    )
 
 
 async def logged(work: Coroutine[Any, Any, None]) -> None:
