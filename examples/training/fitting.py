@@ -88,7 +88,7 @@ def pass_front(front: Model, clips: Clips) -> list[Floats]:
     Returns
     -------
     list of np.ndarray
-        (n, 57) and (n, 72, 111, 1), float32.
+        (n, 57) and (n, 36, 333, 1), float32.
     """
     return run(front, inputs_of(clips))
 
