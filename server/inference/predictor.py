@@ -6,6 +6,7 @@
 """
 
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,22 +27,35 @@ from server.inference.workers import ModelWorkers
 from server.repository.registry import Model, Registry, State
 
 _log = logging.getLogger(__name__)
+_SOURCES = {None: None, "client": "client", "derived": "derived"}
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A task's answer to a call.
+    """A task's answer to a call, checked: children may be hostile.
 
     Attributes
     ----------
-    reply : dict
-        What the task answers, JSON values.
-    told : dict
-        How the tensors were made: frontends, window, where the features came from.
+    array : list of list of float
+        One row of finite numbers, one for each label.
+    labels : list of str
+        What the numbers mean.
+    saturated : bool
+        Whether the answer is one-hot, as of a model that was fed unscaled numbers.
+    frontends : list of str
+        What made the model's tensors.
+    window : str
+        Which part of the sound was used.
+    features : str or None
+        Where the feature row came from: ``client`` or ``derived``.
     """
 
-    reply: dict[str, Any]
-    told: dict[str, Any]
+    array: list[list[float]]
+    labels: list[str]
+    saturated: bool
+    frontends: list[str]
+    window: str
+    features: str | None
 
 
 class Predictor:
@@ -85,11 +99,11 @@ class Predictor:
         ServerError
             Whatever keeps the model from answering, or what is wrong with the input.
         """
+        binding = await self.binding(digest)
         if self._in_flight >= self._max_in_flight:
             raise Overload(f"{self._max_in_flight} predictions are in flight")
         self._in_flight += 1
         try:
-            binding = await self.binding(digest)
             asked = {"op": "frontend", "binding": binding, "ext": ext}
             parts = [Part("sound", sound), Part("csv", csv)]
             made = await self._decoders.call(Message(asked, parts))
@@ -99,15 +113,13 @@ class Predictor:
             )
         finally:
             self._in_flight -= 1
-        told, reply = made.fields.get("told"), answer.fields.get("reply")
-        if not isinstance(told, dict) or not isinstance(reply, dict):
-            raise WorkerFailed("the process answered nonsense")
-        if reply.get("saturated"):
+        prediction = _checked(made.fields.get("told"), answer.fields.get("reply"), binding)
+        if prediction.saturated:
             _log.warning(
                 "saturated answer: is the model fed unscaled numbers?",
                 extra={"digest": digest.short},
             )
-        return Prediction(reply, told)
+        return prediction
 
     async def binding(self, digest: Digest) -> dict[str, Any]:
         """Return the binding of a model that can predict, waiting while it is being judged.
@@ -124,6 +136,26 @@ class Predictor:
             binding: dict[str, Any] = model.record["binding"]
             return binding
         raise _refusal(model)
+
+
+def _checked(told: Any, reply: Any, binding: dict[str, Any]) -> Prediction:
+    try:
+        (row,) = reply["array"]
+        window = {key: float(told["window"][key]) for key in ("start_s", "stop_s", "of_s")}
+        span = "{start_s:g}-{stop_s:g} s of {of_s:g} s".format(**window)
+        prediction = Prediction(
+            array=[[float(value) for value in row]],
+            labels=binding["labels"],
+            saturated=bool(reply["saturated"]),
+            frontends=[item["frontend"] for item in binding["inputs"]],
+            window=span + (", repeated" if told["window"]["repeated"] else ""),
+            features=_SOURCES[told.get("features")],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkerFailed("the process answered nonsense") from error
+    if len(row) != len(prediction.labels) or not all(map(math.isfinite, prediction.array[0])):
+        raise WorkerFailed("the process answered nonsense")
+    return prediction
 
 
 def _refusal(model: Model) -> Exception:

@@ -142,13 +142,12 @@ def frontend(call: Call, binding: Mapping[str, Any]) -> tuple[Tensors, dict[str,
     """Turn a song and its feature row into the model's tensors."""
     waveform = decode(call.sound, ext=call.ext, rule=_WINDOW)
     tensors: Tensors = {}
-    told: dict[str, Any] = {"frontends": [], "window": _window(waveform)}
+    told: dict[str, Any] = {"window": _window(waveform)}
     for item in binding["inputs"]:
         if item["kind"] == "row":
             values, told["features"] = _feature_row(call, waveform, item)
         else:
             values = _picture(waveform, item)
-        told["frontends"].append(item["frontend"])
         tensors[item["tensor"]] = _scaled(values, item).reshape(item["shape"])
     return tensors, told
 

@@ -181,17 +181,21 @@ class BodyMemory:
 
 
 class HeldBody:
-    """A whole body, whose room is free again when the `with` block ends."""
+    """A whole body; its room is taken until the `with` block ends."""
 
     def __init__(self, memory: BodyMemory) -> None:
         self.pieces: list[bytes] = []
         self.size = 0
         self._memory = memory
 
-    def __enter__(self) -> bytes:
+    def take(self) -> bytes:
+        """Return the bytes, once."""
         whole = b"".join(self.pieces)
         self.pieces.clear()
         return whole
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.release()

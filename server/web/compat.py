@@ -13,11 +13,10 @@
 """
 
 import asyncio
-import base64
 import binascii
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
 from quart import Blueprint, Response, request
@@ -63,12 +62,17 @@ class SignedPayloads:
         self._memory = memory
         self._max_age_s = max_age_s
 
-    async def read(self, body: RequestBody, max_bytes: int, path: str) -> dict[str, Any]:
-        """Return the fields of a request's body."""
-        with await self._memory.read(limited(body, max_bytes)) as whole:
+    @asynccontextmanager
+    async def open(
+        self, body: RequestBody, max_bytes: int, path: str
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Hold the fields of a request's body; its room counts as taken while the block runs."""
+        with await self._memory.read(limited(body, max_bytes)) as held:
+            whole = held.take()
             if len(whole) <= _THREAD_BYTES:
-                return self._open(whole, path)
-            return await asyncio.to_thread(self._open, whole, path)
+                yield self._open(whole, path)
+            else:
+                yield await asyncio.to_thread(self._open, whole, path)
 
     def _open(self, whole: bytes, path: str) -> dict[str, Any]:
         return open_payload(
@@ -111,11 +115,8 @@ def model_routes(
 
     @bp.post("/registermodelhash")
     async def register() -> Response:
-        fields = take_fields(
-            await payloads.read(_body(), _MAX_REGISTER_BYTES, request.path),
-            required={"hash": str},
-            optional={"manifest": dict},
-        )
+        async with payloads.open(_body(), _MAX_REGISTER_BYTES, request.path) as opened:
+            fields = take_fields(opened, required={"hash": str}, optional={"manifest": dict})
         digest = Digest.parse(fields["hash"])
         manifest = fields.get("manifest")
         if manifest is not None:
@@ -176,19 +177,20 @@ def prediction_routes(
 
     @bp.post("/prediction")
     async def predict() -> Response:
-        fields = take_fields(
-            await payloads.read(_body(), max_bytes, request.path),
-            required={"model_hash": str, "data": str},
-            optional={"ext": str, "csv": str},
-        )
-        digest = Digest.parse(fields["model_hash"])
-        prediction = await predictor.predict(
-            digest,
-            sound=_base64(fields, "data"),
-            ext=fields.get("ext"),
-            csv=_base64(fields, "csv"),
-        )
-        return _told(json_response({"array": prediction.reply["array"]}), digest, prediction)
+        async with payloads.open(_body(), max_bytes, request.path) as opened:
+            fields = take_fields(
+                opened,
+                required={"model_hash": str, "data": str},
+                optional={"ext": str, "csv": str},
+            )
+            digest = Digest.parse(fields["model_hash"])
+            prediction = await predictor.predict(
+                digest,
+                sound=_base64(fields.pop("data"), "data"),
+                ext=fields.get("ext"),
+                csv=_base64(fields.get("csv", ""), "csv"),
+            )
+        return _told(json_response({"array": prediction.array}), digest, prediction)
 
     return bp
 
@@ -210,25 +212,20 @@ async def _model_files(
         raise MalformedForm(f"the form carries no file in the field `{_FIELD}`")
 
 
-def _base64(fields: dict[str, Any], name: str) -> bytes:
+def _base64(text: str, name: str) -> bytes:
     try:
-        return base64.b64decode(fields.get(name, ""), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return binascii.a2b_base64(text, strict_mode=True) if text else b""
+    except ValueError as error:
         raise BadBase64(f"the field {name!r} is not standard base64") from error
 
 
 def _told(response: Response, digest: Digest, prediction: Prediction) -> Response:
     """Say in headers what the original body has no room for."""
-    told = prediction.told
-    window = told["window"]
     response.headers["Prediction-Model"] = digest.hex
-    response.headers["Prediction-Frontends"] = ", ".join(told["frontends"])
-    response.headers["Prediction-Window"] = (
-        f"{window['start_s']}-{window['stop_s']} s of {window['of_s']} s"
-        + (", repeated" if window["repeated"] else "")
-    )
-    if "features" in told:
-        response.headers["Prediction-Features"] = told["features"]
-    if prediction.reply.get("saturated"):
+    response.headers["Prediction-Frontends"] = ", ".join(prediction.frontends)
+    response.headers["Prediction-Window"] = prediction.window
+    if prediction.features is not None:
+        response.headers["Prediction-Features"] = prediction.features
+    if prediction.saturated:
         response.headers["Prediction-Warning"] = "saturated"
     return response
