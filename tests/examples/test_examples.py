@@ -1,0 +1,95 @@
+"""The examples, the README and the demo run as they stand."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.running import TOKEN, Server
+
+ROOT = Path(__file__).parents[2]
+ORIGINAL = ROOT / "examples" / "original"
+DEMO = ROOT / "examples" / "demo"
+README_CODE = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("examples"), certificates).start()
+    yield running
+    running.close()
+
+
+def run(server: Server, *command: str, **extra: str) -> str:
+    environment = os.environ | {
+        "BASE_URL": server.api,
+        "UPLOAD_URL": server.uploads,
+        "CA_FILE": str(server.ca),
+        "SIGNING_TOKEN": TOKEN,
+        "MODEL": str(DEMO / "genre.h5"),
+        "SONG": str(DEMO / "own12s.flac"),
+    }
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=environment | extra,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_original_scripts_work_one_after_the_other(server: Server) -> None:
+    said = {
+        name: run(server, str(ORIGINAL / f"{name}.py"))
+        for name in ("is_up", "register", "upload", "sweep", "upload_signed", "predict")
+    }
+    assert said["is_up"].startswith('{"msg":"hey there!"}')
+    assert said["register"] == "200 model hash stored\n"
+    assert said["upload"] == "200 file uploaded!\n"
+    assert said["sweep"].startswith("200 ['")
+    assert said["upload_signed"].startswith("200 {'msg': 'model saved'")
+    assert said["predict"].startswith("200 {'array': [[0.")
+
+
+def test_the_prediction_takes_a_feature_row_from_a_file(server: Server, tmp_path: Path) -> None:
+    wrong = tmp_path / "row.csv"
+    wrong.write_text("length\n661794\n")
+    run(server, str(ORIGINAL / "upload_signed.py"))
+    assert run(server, str(ORIGINAL / "predict.py"), CSV=str(wrong)).startswith("422 ")
+
+
+@pytest.mark.parametrize("code", README_CODE)
+def test_the_code_of_the_readme_works(server: Server, code: str) -> None:
+    answer = run(server, "-c", code)
+    assert re.fullmatch(r"\[\[(0\.\d+(e-\d+)?(, )?){10}\]\]\n", answer)
+
+
+def test_the_demo_prints_ten_labelled_probabilities() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "demo.py")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    bars = re.findall(r"^  ([a-z]+) +(\d\.\d{4})", done.stdout, re.M)
+    assert len(bars) == 10
+    assert sum(float(value) for _, value in bars) == pytest.approx(1, abs=1e-3)
+    assert "server stopped (exit code 0)" in done.stdout
+
+
+def test_the_demo_explains_itself() -> None:
+    shown = subprocess.run(
+        [str(ROOT / "scripts" / "demo"), "--help"], capture_output=True, text=True, check=True
+    )
+    assert "--keep" in shown.stdout
