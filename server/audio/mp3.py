@@ -49,7 +49,7 @@ class Frame:
 
     @property
     def tag_offset(self) -> int:
-        """Bytes from the frame's start to where a Xing tag would begin."""
+        """Count the bytes from the frame's start to where a Xing tag would begin."""
         if self.version == 3:
             return 4 + (17 if self.is_mono else 32)
         return 4 + (9 if self.is_mono else 17)

@@ -80,7 +80,7 @@ def moments(magnitude: NDArray[np.float32]) -> NDArray[np.float64]:
     Returns
     -------
     np.ndarray, shape (m, 3), float64
-        f in kHz.
+        With f in kHz.
     """
     return magnitude.astype(np.float64) @ _MOMENTS
 

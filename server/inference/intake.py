@@ -33,8 +33,10 @@ class Intake:
 
     Parameters
     ----------
-    registry, store
-        Where promoted files are listed and lie.
+    registry : Registry
+        Lists the promoted files.
+    store : ModelStore
+        Holds them.
     workers : ModelWorkers
         Loads what was judged good.
     timeout_s : float

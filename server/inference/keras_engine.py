@@ -32,17 +32,17 @@ class KerasEngine:
     path : Path
         The model file; its name does not matter.
 
-    Raises
-    ------
-    BadModel
-        If it is no model, or Keras refuses it; gives Keras's reason.
-
     Attributes
     ----------
     format : str
         ``h5`` or ``keras``.
     signature : Signature
         Inputs and outputs in the model's order.
+
+    Raises
+    ------
+    BadModel
+        If it is no model, or Keras refuses it; gives Keras's reason.
     """
 
     def __init__(self, path: Path) -> None:
@@ -104,7 +104,7 @@ def _load(path: Path, format_: Format) -> Any:
     # Keras chooses its reader by the name's ending, and models are stored without one.
     with tempfile.TemporaryDirectory() as folder:
         named = Path(folder) / f"model.{format_}"
-        named.symlink_to(path)
+        named.symlink_to(path.resolve())
         try:
             return keras.saving.load_model(named, compile=False, safe_mode=True)
         # a boundary: Keras lets anything out of a file that it cannot rebuild

@@ -63,8 +63,14 @@ class Predictor:
 
     Parameters
     ----------
-    registry, intake, decoders, workers
-        The parts that a prediction goes through.
+    registry : Registry
+        Knows the models.
+    intake : Intake
+        Tells when a model has been judged.
+    decoders : ChildPool
+        Turn sounds into tensors, and outputs into replies.
+    workers : ModelWorkers
+        Run the models.
     max_in_flight : int
         Predictions at once; more are refused at once.
     ready_wait_s : float

@@ -61,8 +61,14 @@ class Sweeper:
 
     Parameters
     ----------
-    layout, registry, staging, store
-        The parts of the repository.
+    layout : Layout
+        Says where things lie.
+    registry : Registry
+        Says what may become a model.
+    staging : Staging
+        Counts what waits.
+    store : ModelStore
+        Takes what is promoted.
     on_promoted : callable
         Called after a promotion, so that intake looks.
     """

@@ -36,8 +36,10 @@ class StreamedConnection(ASGIHTTPConnection):
 
     Parameters
     ----------
-    app, scope
-        As Quart gives them.
+    app : Quart
+        The application.
+    scope : HTTPScope
+        The request as ASGI describes it.
     pace : Pace
         How slow a body may be.
     """
