@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.running import TOKEN, Server
+from tests.flows.running import TOKEN, Server, fresh_copy
 
 ROOT = Path(__file__).parents[2]
 ORIGINAL = ROOT / "examples" / "original"
@@ -46,9 +46,11 @@ def run(server: Server, *command: str, **extra: str) -> str:
     return done.stdout
 
 
-def test_the_original_scripts_work_one_after_the_other(server: Server) -> None:
+def test_the_original_scripts_work_one_after_the_other(server: Server, tmp_path: Path) -> None:
+    model = tmp_path / "model.h5"
+    model.write_bytes(fresh_copy(DEMO / "genre.h5"))
     said = {
-        name: run(server, str(ORIGINAL / f"{name}.py"))
+        name: run(server, str(ORIGINAL / f"{name}.py"), MODEL=str(model))
         for name in ("is_up", "register", "upload", "sweep", "upload_signed", "predict")
     }
     assert said["is_up"].startswith('{"msg":"hey there!"}')
