@@ -161,7 +161,7 @@ def test_the_same_sound_in_a_lossy_format_has_the_same_class(
     server: Server, hosted: str, song: sounds.Samples, given: list[float], fmt: str
 ) -> None:
     answer = probabilities(server.predict(hosted, sounds.encode(song, fmt=fmt), ext=fmt.lower()))
-    assert difference(answer, given) < 0.05
+    assert difference(answer, given) < 0.1
     assert np.argmax(answer) == np.argmax(given)
 
 
