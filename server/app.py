@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 from datetime import UTC, datetime
+from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
@@ -89,6 +90,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().set_exception_handler(_log_unhandled)
     # somebody who opens a file under a lease must not end the server
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     _warn(settings)
@@ -219,6 +221,15 @@ async def sweep_once(settings: Settings) -> SweepReport:
             return await repository.sweeper.sweep()
         finally:
             await repository.engine.dispose()
+
+
+def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what no task caught; a connection that ended badly is the client's affair."""
+    error = context.get("exception")
+    level = logging.DEBUG if isinstance(error, OSError) else logging.ERROR
+    _log.log(
+        level, "unhandled in the event loop", exc_info=error, extra={"what": context["message"]}
+    )
 
 
 def _warn(settings: Settings) -> None:

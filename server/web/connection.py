@@ -70,6 +70,10 @@ def _draining(body: RequestBody, send: Send) -> Send:
             await send({**message, "more_body": True})
             await body.drain()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
-        await send(message)
+        try:
+            await send(message)
+        except OSError:
+            # TLS says so when a client went on sending after its connection was closed
+            return
 
     return send_and_drain

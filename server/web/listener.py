@@ -11,10 +11,13 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.run import worker_serve
 from hypercorn.config import Config, Sockets
 
+from server.web import http2
+
 HTTP2_AND_1 = ("h2", "http/1.1")
 HTTP1 = ("http/1.1",)
 _BACKLOG = 1024
 _STREAMS = 32
+_QUEUED_PIECES = 4  # of a body, between the connection and its reader
 _HEADER_BYTES = 16 << 10
 _HANDSHAKE_S = 10
 
@@ -110,6 +113,8 @@ async def listen(
     config.ssl_handshake_timeout = _HANDSHAKE_S
     config.include_server_header = False
     config.h2_max_concurrent_streams = _STREAMS
+    config.max_app_queue_size = _QUEUED_PIECES
     config.h2_max_header_list_size = _HEADER_BYTES
     config.loglevel = "WARNING"
+    http2.install()
     await worker_serve(ASGIWrapper(app), config, shutdown_trigger=stop)
