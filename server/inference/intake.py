@@ -109,6 +109,7 @@ class Intake:
         fields = {"digest": model.digest.short}
         try:
             async with self._places:
+                _log.info("judging model", extra=fields)
                 record = await self._judge(model)
                 await self._warm(model.digest)
             await self._registry.make_ready(model.digest, record)

@@ -106,7 +106,7 @@ class Staging:
             If the disk or the room for uploads is short.
         """
         try:
-            file = await asyncio.to_thread(fsops.NewFile, self._layout.uploads)
+            file = fsops.NewFile(self._layout.uploads)
         except OSError as error:
             raise _storage_error(error) from error
         sink = _Sink(file)

@@ -20,12 +20,13 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from server.digest import Digest
-from server.errors import Overload
+from server.errors import Overload, StorageFull
 from server.repository import fsops
 from server.repository.layout import UPLOAD_NAME, Layout
 from server.repository.registry import Registry, State
 from server.repository.staging import StagedUpload, Staging
 from server.repository.store import ModelStore
+from server.shielding import run_to_end
 
 _MAX_WAITING = 8
 _log = logging.getLogger(__name__)
@@ -102,15 +103,18 @@ class Sweeper:
             raise Overload("too many sweeps were asked for at once")
         self._waiting += 1
         try:
-            async with self._lock:
-                return await self._sweep()
+            # a caller that leaves must not close a file that a thread is about to link
+            return await run_to_end(self._sweep_alone())
         finally:
             self._waiting -= 1
 
     async def settle(self, upload: StagedUpload) -> None:
         """Store an upload whose sender may register: the second half of a signed upload."""
         await self._registry.register(upload.digest)
-        await asyncio.to_thread(self._store.adopt_new, upload.file, upload.digest)
+        try:
+            await run_to_end(asyncio.to_thread(self._store.adopt_new, upload.file, upload.digest))
+        except OSError as error:
+            raise StorageFull("the model could not be stored", retry_after_s=60) from error
         if await self._registry.promote(upload.digest, upload.size):
             _log.info("model promoted", extra={"digest": upload.digest.short, "by": "upload"})
             self._on_promoted()
@@ -139,26 +143,27 @@ class Sweeper:
             elif await self._registry.promote(digest, size):
                 _log.info("model promoted", extra={"digest": digest.short, "by": "recovery"})
 
+    async def _sweep_alone(self) -> SweepReport:
+        async with self._lock:
+            return await self._sweep()
+
     async def _sweep(self) -> SweepReport:
         report = SweepReport()
         left_bytes = 0
         for name in await asyncio.to_thread(self._layout.staged):
-            opened = await asyncio.to_thread(_open_quiet, self._layout, name)
-            if opened is None:
-                report.left += 1
-                left_bytes += await asyncio.to_thread(_size, self._layout, name)
-                continue
-            fd, digest, status = opened
             try:
-                verdict = await self._judge(fd, digest, status, name)
-            finally:
-                os.close(fd)
-            if verdict is _Verdict.PROMOTED:
+                verdict, digest = await self._settle_name(name)
+            except OSError as error:
+                # one file that the disk cannot read or link must not keep the others waiting
+                _log.error("upload could not be settled", extra={"reason": error.strerror})
+                verdict, digest = _Verdict.LEFT, None
+            if verdict is _Verdict.PROMOTED and digest is not None:
                 report.promoted.append(digest)
             elif verdict is _Verdict.DISCARDED:
                 report.discarded += 1
             else:
                 report.left += 1
+                left_bytes += await asyncio.to_thread(_size, self._layout, name)
         self._staging.count_waiting(left_bytes)
         if report.promoted:
             self._on_promoted()
@@ -166,6 +171,17 @@ class Sweeper:
             counts = {"promoted": len(report.promoted), "discarded": report.discarded}
             _log.info("sweep", extra=counts)
         return report
+
+    async def _settle_name(self, name: str) -> tuple[_Verdict, Digest | None]:
+        """Judge one name in staging, if its file is quiet."""
+        opened = await asyncio.to_thread(_open_quiet, self._layout, name)
+        if opened is None:
+            return _Verdict.LEFT, None
+        fd, digest, status = opened
+        try:
+            return await self._judge(fd, digest, status, name), digest
+        finally:
+            os.close(fd)
 
     async def _judge(self, fd: int, digest: Digest, status: os.stat_result, name: str) -> _Verdict:
         known = await self._registry.get(digest)
