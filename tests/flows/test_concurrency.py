@@ -1,10 +1,12 @@
 """Many callers at once: answers or a truthful refusal, and a server that stays responsive."""
 
+import asyncio
 import base64
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import pytest
@@ -62,14 +64,17 @@ def test_50_predictions_at_once_are_answered_or_told_when_to_come_back(
     assert len(served) >= AT_ONCE
 
 
-def test_50_predictions_over_one_http2_connection_are_answered_or_refused(
+async def test_50_predictions_over_one_http2_connection_are_answered_or_refused(
     server: Server, hosted: str, short_wav: bytes, given: list[float]
 ) -> None:
     body = prediction_body(hosted, short_wav)
-    with server.client(http2=True) as http:
-        answers = _at_once([lambda: http.post("/prediction", content=body)] * CALLERS)
+    # one loop, because httpcore's HTTP/2 connection may not be shared by threads
+    async with httpx.AsyncClient(verify=server.tls(), http2=True, timeout=110) as http:
+        calls = [http.post(server.api + "/prediction", content=body) for _ in range(CALLERS)]
+        answers = await asyncio.gather(*calls)
+    assert {answer.http_version for answer in answers} == {"HTTP/2"}
     assert {answer.status_code for answer in answers} <= {200, 503}
-    assert any(answer.status_code == 200 for answer in answers)
+    assert sum(answer.status_code == 200 for answer in answers) >= AT_ONCE
 
 
 def test_the_test_path_answers_during_predictions(
@@ -123,7 +128,7 @@ def test_uploads_beyond_the_places_are_told_when_to_come_back(
     server: Server, noise: Callable[[int], bytes]
 ) -> None:
     contents = [noise(1 << 20) for _ in range(12)]
-    answers = _at_once([lambda c=content: server.upload(c) for content in contents])
+    answers = _at_once([partial(server.upload, content) for content in contents])
     assert {answer.status_code for answer in answers} <= {200, 503}
     for answer in answers:
         if answer.status_code == 503:
@@ -153,7 +158,7 @@ def test_many_registrations_at_once_are_all_stored(
     server: Server, noise: Callable[[int], bytes]
 ) -> None:
     digests = [digest_of(noise(8)) for _ in range(40)]
-    answers = _at_once([lambda d=digest: server.register(d) for digest in digests])
+    answers = _at_once([partial(server.register, digest) for digest in digests])
     assert [answer.status_code for answer in answers] == [200] * 40
     fields = {"data": base64.b64encode(b"x").decode()}
     for digest in digests[:5]:
