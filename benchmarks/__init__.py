@@ -1,0 +1,1 @@
+"""Measurements of the bars that this server promises; see the README here."""
