@@ -71,7 +71,11 @@ class Site:
         """Serve one ASGI scope."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
-        elif scope["type"] == "http" and not scope["path"].startswith("/"):
+            return
+        if scope["type"] == "http" and scope["path"].startswith(("https://", "http://")):
+            # the absolute form, which every server must take (RFC 9112 section 3.2.2)
+            scope = {**scope, "path": "/" + "".join(scope["path"].split("/", 3)[3:])}
+        if scope["type"] == "http" and not scope["path"].startswith("/"):
             await _refuse(send)
         else:
             await self._app(scope, receive, send)

@@ -1,0 +1,87 @@
+"""server/settings.py and the command line: every fault in one message."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.settings import Bind, read_settings
+
+TOKEN = "a token of more than sixteen bytes"
+ROOT = Path(__file__).parents[1]
+
+
+def test_a_token_is_enough() -> None:
+    settings, faults = read_settings({"SIGNING_TOKEN": TOKEN})
+    assert faults == []
+    assert settings.signing_tokens == (TOKEN,)
+    assert settings.database == "sqlite+aiosqlite:///models/registry.sqlite3"
+
+
+def test_values_are_read_with_their_types() -> None:
+    environ = {
+        "SIGNING_TOKEN": TOKEN,
+        "API_BIND": "[::1]:8443",
+        "SWEEP_INTERVAL_S": "0.5",
+        "LEGACY_STATUS": "1",
+        "MODELS_DIR": "/data/models",
+        "DECODERS": "3",
+    }
+    settings, faults = read_settings(environ)
+    assert faults == []
+    assert settings.api_bind == Bind("::1", 8443)
+    assert str(settings.api_bind) == "[::1]:8443"
+    assert settings.sweep_interval_s == 0.5
+    assert settings.legacy_status is True
+    assert settings.models_dir == Path("/data/models")
+    assert settings.decoders == 3
+
+
+def test_tokens_are_read_from_a_file_oldest_first(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text(f"{TOKEN} one\n\n{TOKEN} two\n")
+    settings, faults = read_settings({"SIGNING_TOKEN_FILE": str(tmp_path / "tokens")})
+    assert faults == []
+    assert settings.signing_tokens == (f"{TOKEN} one", f"{TOKEN} two")
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({}, "SIGNING_TOKEN is not set"),
+        ({"SIGNING_TOKEN": ""}, "SIGNING_TOKEN is not set"),
+        ({"SIGNING_TOKEN": "fifteen bytes.."}, "shorter than 16 bytes"),
+        ({"SIGNING_TOKEN": TOKEN, "SIGNING_TOKEN_FILE": "/x"}, "both set"),
+        ({"SIGNING_TOKEN_FILE": "/nowhere/at/all"}, "cannot be read"),
+        ({"SIGNING_TOKEN_FILE": "/dev/null"}, "holds no token"),
+        ({"SIGNING_TOKEN": TOKEN, "API_BIND": "443"}, "write host:port"),
+        ({"SIGNING_TOKEN": TOKEN, "API_BIND": "x:99999"}, "write host:port"),
+        ({"SIGNING_TOKEN": TOKEN, "LEGACY_STATUS": "maybe"}, "write 0 or 1"),
+        ({"SIGNING_TOKEN": TOKEN, "SWEEP_INTERVAL_S": "0"}, "at least"),
+        ({"SIGNING_TOKEN": TOKEN, "SWEEP_INTERVAL_S": "nan"}, "at least"),
+        ({"SIGNING_TOKEN": TOKEN, "SWEEP_INTERVAL_S": "inf"}, "at least"),
+        ({"SIGNING_TOKEN": TOKEN, "DECODERS": "two"}, "DECODERS"),
+        ({"SIGNING_TOKEN": TOKEN, "DATABASE_URL": "postgresql://x"}, "DATABASE_URL"),
+        ({"SIGNING_TOKEN": TOKEN, "LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(environ: dict[str, str], says: str) -> None:
+    _, faults = read_settings(environ)
+    assert len(faults) == 1
+    assert says in faults[0]
+
+
+def test_a_token_never_shows_in_the_settings() -> None:
+    assert TOKEN not in repr(read_settings({"SIGNING_TOKEN": TOKEN})[0])
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["sweep"], ["settings"], ["devcert"]])
+def test_every_command_explains_itself(command: list[str]) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "server", *command, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.startswith("usage: python -m server")
