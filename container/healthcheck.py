@@ -1,7 +1,7 @@
 """Ask the API port of this container whether its server lives; exit 0 or 1, with one line of why.
 
-It speaks TLS and trusts exactly the certificate that the server shows, whoever signed it and
-whatever names it carries: the question is not who the server is, it runs beside this script.
+It speaks TLS and trusts the certificates in the server's own file and no other, whoever signed them
+and whatever names they carry: the question is not who the server is, it runs beside this script.
 It uses nothing but the standard library.
 """
 
