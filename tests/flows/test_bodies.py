@@ -205,6 +205,7 @@ def test_a_body_without_a_declared_length_is_counted(server: Server, http2: bool
 
 
 def test_one_file_over_the_limit_is_refused_within_a_form_that_is_not(server: Server) -> None:
+    server.sweep()
     answer = server.upload(bytes(10), bytes(MIB + 1))
     assert answer.status_code == 413
     assert server.staged() == []
