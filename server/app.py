@@ -19,6 +19,7 @@ from typing import Any
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from server import database, privileges
+from server.inference.process import remove_stale_folders
 from server.parts import Inference, Repository, logged
 from server.repository.layout import Layout
 from server.repository.sweep import Sweeper, SweepReport
@@ -68,7 +69,8 @@ class Ports:
         if not faults:
             owned = [settings.models_dir, settings.uploads_dir]
             faults += privileges.drop(settings.run_as, owned=owned)
-        faults += self.layout.faults()
+        if not privileges.is_pending(settings.run_as):  # root would judge otherwise than the user
+            faults += self.layout.faults()
         if faults:
             raise SettingsFault(faults)
 
@@ -94,6 +96,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
     # somebody who opens a file under a lease must not end the server
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     _warn(settings)
+    remove_stale_folders()
     with database.owner_lock(ports.layout.lock):
         promoted = asyncio.Event()
         repository = Repository(settings, ports.layout, on_promoted=promoted.set)

@@ -95,6 +95,7 @@ class Inference:
             capacity=settings.resident_models,
             spawn=spawn,
             on_crash=self._count_crash,
+            on_recovery=repository.registry.clear_crashes,
         )
         self.intake = Intake(
             repository.registry,

@@ -9,6 +9,11 @@ from pathlib import Path
 _PR_SET_NO_NEW_PRIVS = 38
 
 
+def is_pending(run_as: str) -> bool:
+    """Tell whether `drop` would change the user of this process."""
+    return bool(run_as) and os.geteuid() == 0
+
+
 def drop(run_as: str, *, owned: Sequence[Path]) -> list[str]:
     """Become another user, who owns some folders; say in sentences why that cannot be.
 
@@ -17,18 +22,21 @@ def drop(run_as: str, *, owned: Sequence[Path]) -> list[str]:
     run_as : str
         ``uid:gid``; empty, or a process that is not root, changes nothing.
     owned : sequence of Path
-        Folders that the user must be able to write; made where they are missing. What root owns in
-        them, but not below, is handed over.
+        Folders that the user must be able to write; made where they are missing. Those that root
+        owns are handed over with what root owns in them, but not below.
     """
-    if not run_as or os.geteuid() != 0:
+    if not is_pending(run_as):
         return []
     uid_text, _, gid_text = run_as.partition(":")
     if not uid_text.isdigit() or not gid_text.isdigit() or not int(uid_text):
         return [f"RUN_AS={run_as!r}: write uid:gid, two numbers, not root's"]
     uid, gid = int(uid_text), int(gid_text)
-    try:
-        for folder in owned:
+    for folder in owned:
+        try:
             _hand_over(folder, uid, gid)
+        except OSError as error:
+            return [f"RUN_AS={run_as}: {folder} cannot be handed over ({error.strerror})"]
+    try:
         os.setgroups([])
         os.setresgid(gid, gid, gid)
         os.setresuid(uid, uid, uid)
@@ -43,6 +51,8 @@ def drop(run_as: str, *, owned: Sequence[Path]) -> list[str]:
 
 def _hand_over(folder: Path, uid: int, gid: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    if folder.stat().st_uid != 0:
+        return  # theirs already, and perhaps not ours to list
     for path in (folder, *folder.iterdir()):
         if path.lstat().st_uid == 0:
             os.chown(path, uid, gid, follow_symlinks=False)

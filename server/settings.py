@@ -185,6 +185,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     if not values.get("database_url", "sqlite+aiosqlite:///").startswith("sqlite+aiosqlite:///"):
         faults.append("DATABASE_URL: this version takes sqlite+aiosqlite:///PATH only")
     if values.get("log_level", "INFO") not in _LEVELS:
+        del values["log_level"]
         faults.append(f"LOG_LEVEL: one of {', '.join(_LEVELS)}")
     return Settings(signing_tokens=_read_tokens(environ, faults), **values), faults
 

@@ -5,12 +5,8 @@ A child speaks on one socket (descriptor 3), logs to standard error and ends whe
 what state it is in, and the parent starts another.
 """
 
-import ctypes
 import json
-import os
-import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,7 +18,6 @@ from server.inference import frames
 from server.inference.frames import SOCKET_FD, Message, Part
 
 _MAX_PAYLOAD = 1 << 30
-_PR_SET_PDEATHSIG = 1
 
 Handler = Callable[[Message], Message]
 
@@ -36,7 +31,6 @@ def serve(start: Callable[[dict[str, Any]], tuple[dict[str, Any], Mapping[str, H
         Takes the configuration that the parent sends first; returns what to say when ready, and the
         handlers by operation.
     """
-    _die_with_parent()
     with socket.socket(fileno=SOCKET_FD) as connection:
         first = _receive(connection)
         if first is None:
@@ -95,13 +89,3 @@ def _read(connection: socket.socket, size: int) -> memoryview | None:
             return None
         filled += count
     return buffer
-
-
-def _die_with_parent() -> None:
-    """Have Linux end this process with its parent, even by kill -9 in the middle of a run."""
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

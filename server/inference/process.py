@@ -25,6 +25,7 @@ from server.inference.frames import SOCKET_FD, BadFrame, Message
 from server.shielding import run_to_end
 
 _log = logging.getLogger(__name__)
+_FOLDER = "spectrogrampredictor-"
 _ROOT = Path(server.__file__).parent.parent
 _MAX_ANSWER_BYTES = 256 << 20
 _BUFFER_BYTES = 1 << 20
@@ -94,7 +95,7 @@ class Child:
             The problem that the child found, or `WorkerFailed`.
         """
         ours, theirs = socket.socketpair()
-        folder = Path(tempfile.mkdtemp(prefix="spectrogrampredictor-"))
+        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         try:
             process = await _spawn(module, theirs.fileno(), folder, nice=nice)
         except OSError as error:
@@ -166,7 +167,8 @@ class Child:
 async def _spawn(
     module: str, fd: int, folder: Path, *, nice: int
 ) -> tuple[asyncio.SubprocessTransport, _Output]:
-    command = [sys.executable, "-c", _BOOT.format(nice=nice, fd=SOCKET_FD), module, str(fd)]
+    boot = _BOOT.format(nice=nice, fd=SOCKET_FD, death=_PR_SET_PDEATHSIG)
+    command = [sys.executable, "-c", boot, module, str(fd), str(os.getpid())]
     return await asyncio.get_running_loop().subprocess_exec(
         _Output,
         *command,
@@ -191,12 +193,26 @@ async def _connect(
         raise
 
 
-# The socket moves to its fixed number, and the priority goes down, before any library is imported.
+# Before any library is imported: on Linux the child is made to end with its parent, even by kill
+# -9; its priority goes down, and its socket moves to a fixed number.
+_PR_SET_PDEATHSIG = 1
 _BOOT = (
-    "import os, sys, runpy; os.nice({nice}); os.dup2(int(sys.argv[2]), {fd}); "
+    "import ctypes, os, runpy, signal, sys; "
+    "sys.platform == 'linux' and ctypes.CDLL(None).prctl({death}, signal.SIGKILL); "
+    "os.getppid() == int(sys.argv[3]) or os._exit(1); "
+    "os.nice({nice}); os.dup2(int(sys.argv[2]), {fd}); "
     "sys.argv[2] == '{fd}' or os.close(int(sys.argv[2])); "
     "runpy.run_module(sys.argv[1], run_name='__main__')"
 )
+
+
+def remove_stale_folders() -> None:
+    """Remove the children's folders that a killed server left; before the first child starts."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}[0-9]*-*"):
+        owner = int(folder.name.removeprefix(_FOLDER).split("-")[0])
+        # in a container every server has the same process id
+        if owner == os.getpid() or not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment(folder: Path) -> dict[str, str]:

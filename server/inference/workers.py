@@ -40,6 +40,8 @@ class ModelWorkers:
         Starts a task in the task group of the application.
     on_crash : callable
         Called after a model took its worker down.
+    on_recovery : callable
+        Called after it answered again.
     """
 
     def __init__(
@@ -49,11 +51,14 @@ class ModelWorkers:
         capacity: int,
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         on_crash: Callable[[Digest], Awaitable[None]],
+        on_recovery: Callable[[Digest], Awaitable[None]],
     ) -> None:
         self._kind_of = kind_of
         self._capacity = capacity
         self._spawn = spawn
         self._on_crash = on_crash
+        self._on_recovery = on_recovery
+        self._crashed: set[Digest] = set()
         self._residents: dict[Digest, _Resident] = {}  # least recently used first
         self._room = asyncio.Condition()
 
@@ -87,8 +92,12 @@ class ModelWorkers:
             try:
                 answer = await pool.call(Message({"op": "predict"}, tensors))
             except WorkerFailed:
+                self._crashed.add(digest)
                 await self._on_crash(digest)
                 raise
+        if digest in self._crashed:
+            self._crashed.discard(digest)
+            await self._on_recovery(digest)
         return list(answer.parts)
 
     async def evict(self, digest: Digest) -> None:

@@ -153,7 +153,7 @@ class Registry:
         count = (
             sa.update(model).where(model.c.digest == digest.raw).values(crashes=model.c.crashes + 1)
         )
-        reason = f"it took down its worker {CRASHES_ALLOWED} times"
+        reason = f"it took down its worker {CRASHES_ALLOWED} times in a row"
         disable = (
             sa.update(model)
             .where(model.c.digest == digest.raw, model.c.crashes >= CRASHES_ALLOWED)
@@ -163,6 +163,10 @@ class Registry:
         async with self._engine.begin() as connection:
             await connection.execute(count)
             return (await connection.execute(disable)).rowcount == 1
+
+    async def clear_crashes(self, digest: Digest) -> None:
+        """Forget earlier crashes, after an answer."""
+        await self._move(digest, [State.READY], {"crashes": 0})
 
     async def in_state(self, state: State, *, limit: int = -1) -> list[Model]:
         """List the models in a state other than `registered`, the latest promoted first."""

@@ -99,8 +99,9 @@ _JSON_NAMES: dict[type, str] = {str: "a string", dict: "an object", list: "a lis
 def _check_age(stamp: object, *, now: float, max_age_s: float) -> None:
     if not isinstance(stamp, int | float) or isinstance(stamp, bool):
         raise MalformedRequest("the field '_ts' must be a number of seconds since 1970")
-    # itsdangerous counts whole seconds, so a stamp of this very second may seem to lie ahead
-    if not -1 <= now - stamp <= max_age_s:
+    # itsdangerous counts whole seconds, so a stamp of this very second may seem to lie ahead;
+    # compared, not subtracted: JSON may hold an integer that is no float
+    if not now - max_age_s <= stamp <= now + 1:
         raise BadSignature
 
 
