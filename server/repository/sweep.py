@@ -110,14 +110,16 @@ class Sweeper:
 
     async def settle(self, upload: StagedUpload) -> None:
         """Store an upload whose sender may register: the second half of a signed upload."""
-        await self._registry.register(upload.digest)
+        judged_again = await self._registry.register(upload.digest)
         try:
             await run_to_end(asyncio.to_thread(self._store.adopt_new, upload.file, upload.digest))
         except OSError as error:
             raise StorageFull("the model could not be stored", retry_after_s=60) from error
         if await self._registry.promote(upload.digest, upload.size):
             _log.info("model promoted", extra={"digest": upload.digest.short, "by": "upload"})
-            self._on_promoted()
+        elif not judged_again:
+            return
+        self._on_promoted()
 
     async def reconcile(self) -> None:
         """Make the registry agree with the store, whatever interrupted the last run."""
