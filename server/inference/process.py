@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 _FOLDER = "spectrogrampredictor-"
 _ROOT = Path(server.__file__).parent.parent
 _MAX_ANSWER_BYTES = 256 << 20
-_BUFFER_BYTES = 1 << 20
+_BUFFER_BYTES = 256 << 10
 _WORDS_BYTES = 8192
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
 _ENVIRONMENT = {
@@ -128,8 +128,8 @@ class Child:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                self._writer.writelines(frames.encode(message))
-                await self._writer.drain()
+                for buffer in frames.encode(message):
+                    await self._send(memoryview(buffer))
                 prefix = await self._reader.readexactly(frames.PREFIX_BYTES)
                 sizes = frames.read_prefix(prefix, max_payload=_MAX_ANSWER_BYTES)
                 head = await self._reader.readexactly(sizes[0])
@@ -143,6 +143,12 @@ class Child:
         if (problem := answer.fields.get("problem")) is not None:
             raise _told(problem)
         return answer
+
+    async def _send(self, buffer: memoryview) -> None:
+        """Send in pieces, so that other requests get their turn beside a large sound."""
+        for start in range(0, len(buffer), _BUFFER_BYTES):
+            self._writer.write(buffer[start : start + _BUFFER_BYTES])
+            await self._writer.drain()
 
     async def wait(self) -> None:
         """Return when the process has ended."""
