@@ -89,10 +89,15 @@ def measure_starts() -> list[Bar]:
     known: list[float] = []
     for number in range(1, STARTS + 1):
         with served() as server:
-            for seconds in (fresh, known):
+            for folders, seconds in (("fresh", fresh), ("known", known)):
                 seconds.append(server.start())
+                cpu_s = sum(server.processes()[0].cpu_times()[:2])
+                print(
+                    f"start {number} of {STARTS}, {folders} folders: {seconds[-1]:.2f} s, "
+                    f"of which {cpu_s:.2f} s on a processor",
+                    flush=True,
+                )
                 server.stop()
-        print(f"start {number} of {STARTS}: {fresh[-1]:.2f} s, again {known[-1]:.2f} s", flush=True)
     return [
         Bar("start to first answer, fresh folders", statistics.median(fresh), MOST_START_S, "s"),
         Bar("start to first answer, known folders", statistics.median(known), MOST_START_S, "s"),
