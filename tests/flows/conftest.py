@@ -95,12 +95,13 @@ def settings() -> dict[str, str]:
 def server(
     tmp_path_factory: pytest.TempPathFactory, certificates: Path, settings: dict[str, str]
 ) -> Iterator[Server]:
-    """Run one server for the module."""
+    """Run one server for the module, which must log no fault of its own."""
     running = Server(tmp_path_factory.mktemp("server"), certificates, settings)
     try:
         yield running.start()
     finally:
         running.close()
+    assert "Traceback" not in running.log(), running.log()[-8000:]
 
 
 @pytest.fixture

@@ -202,7 +202,6 @@ def test_a_kill_leaves_no_child(new_server: New) -> None:
     wait_until(lambda: _gone(pids), "every child ends with its parent")
 
 
-@pytest.mark.xfail(reason="nobody removes the children's folders after a kill", strict=True)
 def test_a_restart_after_a_kill_leaves_no_old_temporary_folder(new_server: New) -> None:
     server = new_server().start()
     wait_until(lambda: server.get("/readyz").status_code == 200, "the decoder is ready")
@@ -366,9 +365,6 @@ def _has_worked(child: psutil.Process) -> Callable[[], bool]:
     return rests
 
 
-@pytest.mark.xfail(
-    reason="nobody calls Registry.clear_crashes: crashes add up over the model's life", strict=True
-)
 def test_three_killed_workers_with_answers_between_do_not_disable_the_model(
     new_server: New, tiny: TinyModels, wav: bytes
 ) -> None:

@@ -225,10 +225,6 @@ def test_an_unknown_frontend_is_answered_with_the_known_ones(server: Server, noi
     assert "kaggle-gtzan@1" in answer.json()["detail"]
 
 
-@pytest.mark.xfail(
-    reason="Sweeper.settle wakes intake only when the digest was new: it waits up to 60 s",
-    strict=True,
-)
 def test_a_rejected_model_uploaded_signed_again_is_judged_again_at_once(
     server: Server, noise: Noise, short_wav: bytes
 ) -> None:

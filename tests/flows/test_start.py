@@ -118,7 +118,6 @@ def test_a_setting_that_cannot_be_used_is_named(new_server: New, name: str, valu
     assert name in _fails(new_server(**{name: value}))
 
 
-@pytest.mark.xfail(reason="_serve configures logging with the level before it is told", strict=True)
 def test_a_log_level_that_there_is_not_is_told(new_server: New) -> None:
     assert "LOG_LEVEL" in _fails(new_server(LOG_LEVEL="LOUD"))
 
