@@ -13,18 +13,19 @@ before it is answered.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 REVISION = "0001"  # newest of migrations/versions; a test holds it against the files
 MIGRATIONS = Path(__file__).with_name("migrations")
 _SAFE_SQLITE = (3, 51, 3)
+_READING = "server_reading"
 
 metadata = sa.MetaData()
 
@@ -82,8 +83,15 @@ def open_engine(url: str) -> AsyncEngine:
         connect_args={"isolation_level": None},
     )
     sa.event.listen(engine.sync_engine, "connect", _configure)
-    sa.event.listen(engine.sync_engine, "begin", _begin_immediate)
+    sa.event.listen(engine.sync_engine, "begin", _begin)
     return engine
+
+
+@asynccontextmanager
+async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Borrow the connection for a transaction that only reads."""
+    async with engine.connect() as connection:
+        yield await connection.execution_options(**{_READING: True})
 
 
 def migrate(url: str) -> None:
@@ -129,6 +137,7 @@ def _configure(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
+def _begin(connection: sa.Connection) -> None:
     # a deferred transaction that turns into a writer fails at once, whatever the busy timeout
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = connection.get_execution_options().get(_READING, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -136,6 +136,7 @@ class Inference:
         """End every child process."""
         for task in self._running:
             task.cancel()
+        await self.intake.close()
         await asyncio.gather(self.workers.close(), self.decoders.close())
 
     async def _preload(self, limit: int) -> None:

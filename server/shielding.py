@@ -1,10 +1,12 @@
 """Work that must not be left half done when the task that waits for it is cancelled."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
@@ -16,3 +18,15 @@ async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
         if not running.cancelled():
             await asyncio.wait([running])
         raise
+
+
+def whole(
+    function: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Make a coroutine function one whose calls always run to their end."""
+
+    @functools.wraps(function)
+    async def to_the_end(*arguments: P.args, **named: P.kwargs) -> T:
+        return await run_to_end(function(*arguments, **named))
+
+    return to_the_end

@@ -23,7 +23,6 @@ from server.repository.store import ModelStore
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 2
-_TRIES = 2  # a process may also die for lack of memory, which is not the model's fault
 _LOOK_S = 60.0
 _CLIENT_PART = (BadModel, WorkerFailed)
 
@@ -69,7 +68,7 @@ class Intake:
         self._wake = promoted
         self._changed = asyncio.Event()
         self._places = asyncio.Semaphore(_AT_ONCE)
-        self._judging: set[Digest] = set()
+        self._judging: dict[Digest, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
         """Look for promoted files now."""
@@ -81,14 +80,20 @@ class Intake:
             self._wake.clear()
             for model in await self._registry.in_state(State.PROMOTED):
                 if model.digest not in self._judging:
-                    self._judging.add(model.digest)
-                    self._spawn(self._settle(model))
+                    self._judging[model.digest] = self._spawn(self._settle(model))
             await self._remove_rejected()
             try:
                 async with asyncio.timeout(_LOOK_S):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def close(self) -> None:
+        """Stop judging; what is not judged yet stays promoted for the next start."""
+        judging = list(self._judging.values())
+        for task in judging:
+            task.cancel()
+        await asyncio.gather(*judging, return_exceptions=True)
 
     async def wait_while_promoted(self, digest: Digest, *, timeout_s: float) -> Model | None:
         """Return what is known of a digest once it is judged, or when the time is over."""
@@ -121,28 +126,35 @@ class Intake:
         except ServerError as error:
             _log.error("model could not be judged", extra=fields | {"reason": error.detail})
         finally:
-            self._judging.discard(model.digest)
+            self._judging.pop(model.digest, None)
             self._changed.set()
             self._changed = asyncio.Event()
 
     async def _judge(self, model: Model) -> dict[str, Any]:
-        config = {"path": str(self._store.path(model.digest).resolve()), "manifest": model.manifest}
-        for attempt in range(1, _TRIES + 1):
+        path = str(self._store.path(model.digest).resolve())
+        await self._ask("server.inference.gate_child", {"path": path})
+        config = {"path": path, "manifest": model.manifest}
+        record = (await self._ask("server.inference.intake_child", config)).get("record")
+        if not isinstance(record, dict):
+            raise WorkerFailed("the process that judged it answered nonsense")
+        return record
+
+    async def _ask(self, module: str, config: dict[str, Any]) -> dict[str, Any]:
+        """Run a one-shot child and return what it says; once more when it dies."""
+        try:
+            return await self._ask_once(module, config)
+        except WorkerFailed:
+            # a process may also die for lack of memory, which is not the model's fault
             try:
-                child = await Child.start(
-                    "server.inference.intake_child", config, timeout_s=self._timeout_s, nice=10
-                )
+                return await self._ask_once(module, config)
             except WorkerFailed as error:
-                if attempt == _TRIES:
-                    why = f"it took down the process that judged it: {error.detail}"
-                    raise WorkerFailed(why) from error
-                continue
-            await child.end()
-            record = child.ready.get("record")
-            if isinstance(record, dict):
-                return record
-            break
-        raise WorkerFailed("the process that judged it answered nonsense")
+                why = f"it took down the process that judged it: {error.detail}"
+                raise WorkerFailed(why) from error
+
+    async def _ask_once(self, module: str, config: dict[str, Any]) -> dict[str, Any]:
+        child = await Child.start(module, config, timeout_s=self._timeout_s, nice=10)
+        await child.end()
+        return child.ready
 
     async def _warm(self, digest: Digest) -> None:
         try:

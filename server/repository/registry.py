@@ -23,8 +23,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from server.database import model
+from server.database import model, reading
 from server.digest import Digest
+from server.shielding import whole
 
 CRASHES_ALLOWED = 3
 _LISTED = sa.text("state <> 'registered'")  # to the letter the condition of the index on states
@@ -68,6 +69,9 @@ class Model:
 class Registry:
     """The registry, durable: what a method has returned from survives a power cut.
 
+    Every method is whole: a caller that leaves in the middle would leave the one connection to the
+    garbage collector, with its transaction open.
+
     Parameters
     ----------
     engine : AsyncEngine
@@ -80,13 +84,15 @@ class Registry:
         self._engine = engine
         self._clock = clock
 
+    @whole
     async def get(self, digest: Digest) -> Model | None:
         """Return what is known of a digest."""
         query = sa.select(model).where(model.c.digest == digest.raw)
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             row = (await connection.execute(query)).one_or_none()
         return None if row is None else _model(row)
 
+    @whole
     async def register(self, digest: Digest, manifest: dict[str, Any] | None = None) -> bool:
         """Let a digest become a model; True when a file that is here must be judged again.
 
@@ -123,16 +129,19 @@ class Registry:
             await connection.execute(keep)
         return judged_again
 
+    @whole
     async def promote(self, digest: Digest, size: int) -> bool:
         """Record that a registered digest's file is in the store; False when that was known."""
         values = {"state": State.PROMOTED, "size": size, "promoted_at": self._clock()}
         return await self._move(digest, [State.REGISTERED], values)
 
+    @whole
     async def forget_file(self, digest: Digest) -> bool:
         """Record that a model's file is gone: it may be uploaded again."""
         values = {"state": State.REGISTERED, "record": None, "reason": None}
         return await self._move(digest, list(State), values)
 
+    @whole
     async def make_ready(self, digest: Digest, record: dict[str, Any]) -> bool:
         """Record that a promoted model can predict."""
         values = {
@@ -143,11 +152,13 @@ class Registry:
         }
         return await self._move(digest, [State.PROMOTED], values)
 
+    @whole
     async def reject(self, digest: Digest, reason: str) -> bool:
         """Record that a promoted file is no model that can be served, and why."""
         values = {"state": State.REJECTED, "reason": reason, "rejected_at": self._clock()}
         return await self._move(digest, [State.PROMOTED], values)
 
+    @whole
     async def count_crash(self, digest: Digest) -> bool:
         """Count a worker that the model took down; True when that disabled the model."""
         count = (
@@ -164,10 +175,12 @@ class Registry:
             await connection.execute(count)
             return (await connection.execute(disable)).rowcount == 1
 
+    @whole
     async def clear_crashes(self, digest: Digest) -> None:
         """Forget earlier crashes, after an answer."""
         await self._move(digest, [State.READY], {"crashes": 0})
 
+    @whole
     async def in_state(self, state: State, *, limit: int = -1) -> list[Model]:
         """List the models in a state other than `registered`, the latest promoted first."""
         query = (
@@ -176,22 +189,24 @@ class Registry:
             .order_by(model.c.promoted_at.desc())
             .limit(limit)
         )
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return [_model(row) for row in await connection.execute(query)]
 
+    @whole
     async def rejected_before(self, when: float) -> list[Digest]:
         """List the models that were rejected before an instant."""
         query = sa.select(model.c.digest).where(
             model.c.state == State.REJECTED, _LISTED, model.c.rejected_at < when
         )
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return [Digest(row.digest) for row in await connection.execute(query)]
 
+    @whole
     async def with_files(self) -> list[Digest]:
         """List the digests whose file should be in the store."""
         states = [State.PROMOTED, State.READY, State.DISABLED]
         query = sa.select(model.c.digest).where(model.c.state.in_(states), _LISTED)
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return [Digest(row.digest) for row in await connection.execute(query)]
 
     async def _move(self, digest: Digest, allowed: list[State], values: dict[str, Any]) -> bool:

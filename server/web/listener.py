@@ -59,7 +59,7 @@ def load_tls(folder: Path, alpn: tuple[str, ...]) -> ssl.SSLContext:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Bind a TCP socket.
+    """Bind a TCP socket and listen: who connects from now on waits until it is served.
 
     Raises
     ------
@@ -72,6 +72,7 @@ def bind(host: str, port: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((host, port))
+        sock.listen(_BACKLOG)
     except OSError:
         sock.close()
         raise
