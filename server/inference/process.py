@@ -184,7 +184,7 @@ async def _spawn(
         pass_fds=[fd],
         cwd=folder,
         env=_environment(folder),
-        start_new_session=True,
+        process_group=0,  # no Ctrl-C of ours; in a session of its own `nice` would not count
     )
 
 

@@ -33,7 +33,7 @@ from server.repository.sweep import Sweeper
 from server.signing.keyring import TRAILER_BYTES, KeyRing
 from server.signing.payload import open_payload, take_fields
 from server.signing.stream import unsign_stream
-from server.web.body import BodyMemory, RequestBody, limited
+from server.web.body import BodyMemory, HeldBody, RequestBody, limited
 from server.web.connection import StreamedRequest
 from server.web.multipart import MAX_FILES, FormReader
 from server.web.problems import json_response
@@ -42,6 +42,7 @@ _MAX_REGISTER_BYTES = 64 << 10
 _FORM_BYTES = 64 << 10  # boundaries and part headers around the files of a form
 _THREAD_BYTES = 256 << 10  # a larger payload is opened off the event loop
 _BASE64_CHARS = 1 << 20  # a multiple of 4
+_BASE64_FIELDS = frozenset({"data", "csv"})
 _FIELD = "model"
 
 
@@ -69,15 +70,19 @@ class SignedPayloads:
     ) -> AsyncIterator[dict[str, Any]]:
         """Hold the fields of a request's body; its room counts as taken while the block runs."""
         with await self._memory.read(limited(body, max_bytes)) as held:
-            whole = held.take()
-            if len(whole) <= _THREAD_BYTES:
-                yield self._open(whole, path)
+            if held.size <= _THREAD_BYTES:
+                yield self._open(held, path)
             else:
-                yield await asyncio.to_thread(self._open, whole, path)
+                yield await asyncio.to_thread(self._open, held, path)
 
-    def _open(self, whole: bytes, path: str) -> dict[str, Any]:
+    def _open(self, held: HeldBody, path: str) -> dict[str, Any]:
         return open_payload(
-            whole, self._keys, path=path, now=time.time(), max_age_s=self._max_age_s
+            held.take(),
+            self._keys,
+            path=path,
+            now=time.time(),
+            max_age_s=self._max_age_s,
+            raw=_BASE64_FIELDS,
         )
 
 
@@ -213,12 +218,14 @@ async def _model_files(
         raise MalformedForm(f"the form carries no file in the field `{_FIELD}`")
 
 
-def _base64(text: str, name: str) -> bytes:
+def _base64(text: str | memoryview, name: str) -> bytes:
     # in pieces: the interpreter's lock is free between them, and other requests get their turn
     pieces = (text[k : k + _BASE64_CHARS] for k in range(0, len(text), _BASE64_CHARS))
     try:
         whole = b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
-        if len(whole) != len(text) // 4 * 3 - text[-2:].count("="):
+        end = text[-2:]
+        padding = end if isinstance(end, str) else bytes(end).decode("latin-1")
+        if len(whole) != len(text) // 4 * 3 - padding.count("="):
             raise ValueError("padding inside")
         return whole
     except ValueError as error:

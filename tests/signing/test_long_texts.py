@@ -1,0 +1,64 @@
+"""Long texts that server/signing/payload.py leaves where they lie."""
+
+import json
+
+import itsdangerous
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.errors import MalformedRequest
+from server.signing.keyring import KeyRing
+from server.signing.payload import open_payload, take_fields
+
+TOKEN = "a token of more than sixteen bytes"
+KEYS = KeyRing([TOKEN])
+LONG = "QUJD" * 20_000
+RAW = frozenset({"data"})
+
+
+def opened(text: str) -> dict[str, object]:
+    body = itsdangerous.Signer(TOKEN, salt=b"itsdangerous").sign(text)
+    fields = open_payload(body, KEYS, path="/", now=0, max_age_s=1, raw=RAW)
+    return {k: bytes(v).decode() if isinstance(v, memoryview) else v for k, v in fields.items()}
+
+
+def test_a_long_text_of_a_raw_field_is_a_view_of_the_body() -> None:
+    body = itsdangerous.Signer(TOKEN, salt=b"itsdangerous").sign(json.dumps({"data": LONG}))
+    fields = open_payload(body, KEYS, path="/", now=0, max_age_s=1, raw=RAW)
+    assert isinstance(fields["data"], memoryview)
+    assert take_fields(fields, required={"data": str}) == {"data": LONG.encode()}
+
+
+TEXTS = st.sampled_from(["", "short", LONG, LONG + "1", 'quo"te', "back\\slash", "\n", "é", "{}"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(["data", "csv", "ext", LONG, "x"]),
+        TEXTS | st.lists(TEXTS, max_size=2) | st.dictionaries(TEXTS, TEXTS, max_size=2),
+    ),
+    st.booleans(),
+)
+def test_what_is_read_is_what_json_reads(value: dict[str, object], ascii_only: bool) -> None:
+    assert opened(json.dumps(value, ensure_ascii=ascii_only)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"data": "{LONG}", "data": "x"}}',
+        f'{{"data": "{LONG}"',
+        f'{{"data": "{LONG}}}',
+        f'{{"data": "{LONG}" "x"}}',
+        f'{{"data": "{LONG}", "x": NaN}}',
+        f'["{LONG}"]',
+        f'"{LONG}"',
+        f'{{"csv": "{LONG}\n"}}',
+        f'{{"{LONG}": 1, "{LONG}": 2}}',
+    ],
+)
+def test_malformed_json_around_a_long_text_is_refused(text: str) -> None:
+    with pytest.raises(MalformedRequest):
+        opened(text)
