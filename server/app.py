@@ -13,6 +13,8 @@ import resource
 import signal
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +24,7 @@ from server import database, privileges
 from server.inference.process import remove_stale_folders
 from server.parts import Inference, Repository, logged
 from server.repository.layout import Layout
+from server.repository.nonces import Nonces
 from server.repository.sweep import Sweeper, SweepReport
 from server.settings import WARN_TOKEN_BYTES, Bind, Settings, SettingsFault
 from server.signing.keyring import KeyRing
@@ -33,7 +36,7 @@ from server.web.site import Site, build_site
 
 _log = logging.getLogger(__name__)
 _DESCRIPTORS = 8192
-_GRACE_SHARE = 0.8  # of the grace period is for requests, the rest for ending processes
+_GRACE_SHARE = 0.7  # of the grace period is for requests, the rest for ending processes
 
 
 class Ports:
@@ -97,16 +100,17 @@ async def serve(settings: Settings, ports: Ports) -> None:
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     _warn(settings)
     remove_stale_folders()
-    with database.owner_lock(ports.layout.lock):
+    with _owned(ports.layout):
         promoted = asyncio.Event()
-        repository = Repository(settings, ports.layout, on_promoted=promoted.set)
+        repository = _open_repository(settings, ports.layout, promoted.set)
         try:
             await repository.sweeper.reconcile()
             async with asyncio.TaskGroup() as group:
                 inference = Inference(settings, repository, group, promoted=promoted)
                 scheduler = _schedule(repository.sweeper, settings.sweep_interval_s)
                 try:
-                    await _listen(settings, ports, _sites(settings, repository, inference), stop)
+                    sites = _sites(settings, repository, inference)
+                    await _listen(settings, ports, sites, stop, inference.intake.stop_waiting)
                 finally:
                     scheduler.shutdown(wait=False)
                     await inference.close()
@@ -115,10 +119,32 @@ async def serve(settings: Settings, ports: Ports) -> None:
     _log.info("stopped")
 
 
+@contextmanager
+def _owned(layout: Layout) -> Iterator[None]:
+    try:
+        lock = database.owner_lock(layout.lock)
+        with lock:
+            yield
+    except database.LockUnusable as error:
+        raise SettingsFault([f"MODELS_DIR={layout.models}: {error}"]) from error
+
+
+def _open_repository(
+    settings: Settings, layout: Layout, on_promoted: Callable[[], None]
+) -> Repository:
+    try:
+        return Repository(settings, layout, on_promoted=on_promoted)
+    except database.DatabaseUnusable as error:
+        raise SettingsFault([f"DATABASE_URL={settings.database}: {error}"]) from error
+
+
 def _sites(settings: Settings, repository: Repository, inference: Inference) -> tuple[Site, Site]:
     keys = KeyRing(settings.signing_tokens)
     payloads = compat.SignedPayloads(
-        keys, BodyMemory(settings.max_body_memory), max_age_s=settings.signing_max_age_s
+        keys,
+        BodyMemory(settings.max_body_memory),
+        Nonces(repository.engine),
+        max_age_s=settings.signing_max_age_s,
     )
     pace = Pace(idle_s=settings.body_idle_s, min_rate=settings.min_upload_rate)
     api = build_site(
@@ -154,24 +180,23 @@ def _sites(settings: Settings, repository: Repository, inference: Inference) -> 
 
 
 async def _listen(
-    settings: Settings, ports: Ports, sites: tuple[Site, Site], stop: asyncio.Event
+    settings: Settings,
+    ports: Ports,
+    sites: tuple[Site, Site],
+    stop: asyncio.Event,
+    on_stop: Callable[[], None],
 ) -> None:
     contexts = (ports.api_tls, ports.upload_tls)
     grace = settings.graceful_s * _GRACE_SHARE
     async with asyncio.TaskGroup() as group:
-        listeners = [
+        for site, sock, tls in zip(sites, ports.sockets, contexts, strict=True):
             group.create_task(listen(site, sock, tls, stop=stop.wait, graceful_s=grace))
-            for site, sock, tls in zip(sites, ports.sockets, contexts, strict=True)
-        ]
         api, uploads = ports.addresses
         _log.info("serving", extra={"api": api, "uploads": uploads})
         await stop.wait()
         _log.info("stopping", extra={"grace_s": settings.graceful_s})
         _watch(settings.graceful_s)
-        _, late = await asyncio.wait(listeners, timeout=grace)
-        for listener in late:
-            # from Python 3.12.1 on a server waits for its connections without end
-            listener.cancel()
+        on_stop()
 
 
 def _watch(grace_s: float) -> None:
@@ -217,8 +242,8 @@ async def sweep_once(settings: Settings) -> SweepReport:
     layout = Layout(settings.models_dir, settings.uploads_dir)
     if faults := layout.faults():
         raise SettingsFault(faults)
-    with database.owner_lock(layout.lock):
-        repository = Repository(settings, layout, on_promoted=lambda: None)
+    with _owned(layout):
+        repository = _open_repository(settings, layout, lambda: None)
         try:
             await repository.sweeper.reconcile()
             return await repository.sweeper.sweep()

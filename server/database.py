@@ -6,6 +6,7 @@ before it is answered.
 
 ::
 
+    nonce   digest PK | until
     model   digest PK | state | size | manifest | record | reason | crashes | registered_at ...
     rejected_at
 """
@@ -19,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import sqlalchemy.exc
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+from server.errors import StorageFull
 
 REVISION = "0001"  # newest of migrations/versions; a test holds it against the files
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -46,9 +50,26 @@ model = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# signed payloads that may be used once: SHA-256 of the nonce, and when it may be forgotten
+nonce = sa.Table(
+    "nonce",
+    metadata,
+    sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("until", sa.Double, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
 
 class DatabaseInUse(Exception):
     """Another process owns the registry."""
+
+
+class LockUnusable(Exception):
+    """The lock file cannot be opened; says why."""
+
+
+class DatabaseUnusable(Exception):
+    """The database cannot be opened or is none; says why."""
 
 
 @contextmanager
@@ -60,7 +81,10 @@ def owner_lock(path: Path) -> Iterator[None]:
     DatabaseInUse
         If another process holds it.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise LockUnusable(f"{path.name} cannot be opened ({error.strerror})") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -94,13 +118,38 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         yield await connection.execution_options(**{_READING: True})
 
 
+@asynccontextmanager
+async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """Borrow the connection for a transaction that is durable when the block has ended.
+
+    Raises
+    ------
+    StorageFull
+        If the disk has no room for it.
+    """
+    try:
+        async with engine.begin() as connection:
+            yield connection
+    except sa.exc.OperationalError as error:
+        if "full" in str(error.orig):
+            raise StorageFull("the disk has no room for the registry", retry_after_s=60) from error
+        raise
+
+
 def migrate(url: str) -> None:
     """Bring the tables to the newest revision; costs nothing when they are there already."""
     engine = sa.create_engine(url.replace("+aiosqlite", ""))
     try:
-        with engine.begin() as connection:
-            if _revision(connection) == REVISION:
-                return
+        _upgrade(engine)
+    except sa.exc.DatabaseError as error:
+        raise DatabaseUnusable(f"cannot be used ({error.orig})") from error
+    finally:
+        engine.dispose()
+
+
+def _upgrade(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        if _revision(connection) != REVISION:
             # Alembic is half a second of imports that only a new or old database needs
             from alembic import command  # noqa: PLC0415
             from alembic.config import Config  # noqa: PLC0415
@@ -109,8 +158,6 @@ def migrate(url: str) -> None:
             config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-    finally:
-        engine.dispose()
 
 
 def unsafe_sqlite() -> str | None:

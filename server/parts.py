@@ -129,6 +129,7 @@ class Inference:
             "ready": self.decoders.alive > 0,
             "decoders": self.decoders.alive,
             "models_loaded": self.workers.loaded,
+            "saturated_answers": self.predictor.saturated_answers,
             "sandbox": "none",
         }
 

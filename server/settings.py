@@ -81,7 +81,7 @@ class Settings:
     )
     max_uploads: int = _setting("MAX_UPLOADS", 16, "Uploads in flight at once.", least=1)
     min_upload_rate: int = _setting(
-        "MIN_UPLOAD_RATE", 1024, "Slowest body after its first 90 s.", unit="bytes/s"
+        "MIN_UPLOAD_RATE", 1024, "Slowest body, in any 30 s after a minute.", unit="bytes/s"
     )
     body_idle_s: float = _setting(
         "BODY_IDLE_S", 30.0, "Longest pause inside a body.", unit="s", least=0.1
@@ -208,7 +208,7 @@ def _read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ..
         tokens = (literal,)
     else:
         faults.append("SIGNING_TOKEN is not set: no request could be verified")
-    if any(len(token.encode()) < MIN_TOKEN_BYTES for token in tokens):
+    if any(len(token.strip().encode()) < MIN_TOKEN_BYTES for token in tokens):
         faults.append(f"a signing token is shorter than {MIN_TOKEN_BYTES} bytes")
     return tokens
 

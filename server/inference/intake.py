@@ -69,6 +69,7 @@ class Intake:
         self._changed = asyncio.Event()
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._judging: dict[Digest, asyncio.Task[None]] = {}
+        self._stopping = False
 
     def wake(self) -> None:
         """Look for promoted files now."""
@@ -88,6 +89,11 @@ class Intake:
             except TimeoutError:
                 continue
 
+    def stop_waiting(self) -> None:
+        """Let nobody wait for a model any longer: the server is stopping."""
+        self._stopping = True
+        self._changed.set()
+
     async def close(self) -> None:
         """Stop judging; what is not judged yet stays promoted for the next start."""
         judging = list(self._judging.values())
@@ -101,7 +107,7 @@ class Intake:
         while True:
             changed = self._changed
             model = await self._registry.get(digest)
-            if model is None or model.state is not State.PROMOTED:
+            if model is None or model.state is not State.PROMOTED or self._stopping:
                 return model
             try:
                 async with asyncio.timeout(deadline - time.monotonic()):
@@ -112,21 +118,29 @@ class Intake:
     async def _settle(self, model: Model) -> None:
         started = time.monotonic()
         fields = {"digest": model.digest.short}
+        declared_anew = False
         try:
             async with self._places:
                 _log.info("judging model", extra=fields)
                 record = await self._judge(model)
                 await self._warm(model.digest)
-            await self._registry.make_ready(model.digest, record)
+            if not await self._registry.make_ready(model, record):
+                declared_anew = True
+                return
             seconds = round(time.monotonic() - started, 2)
             _log.info("model ready", extra=fields | {"seconds": seconds})
         except _CLIENT_PART as error:
-            await self._registry.reject(model.digest, error.detail)
+            if not await self._registry.reject(model, error.detail):
+                declared_anew = True
+                return
             _log.warning("model rejected", extra=fields | {"reason": error.detail})
         except ServerError as error:
             _log.error("model could not be judged", extra=fields | {"reason": error.detail})
         finally:
             self._judging.pop(model.digest, None)
+            if declared_anew:
+                _log.info("manifest changed while it was judged", extra=fields)
+                self._wake.set()
             self._changed.set()
             self._changed = asyncio.Event()
 
@@ -158,7 +172,11 @@ class Intake:
 
     async def _warm(self, digest: Digest) -> None:
         try:
-            await self._workers.warm(digest)
+            try:
+                await self._workers.warm(digest)
+            except WorkerFailed:
+                # it ran a moment ago: the machine was short of memory rather than the model bad
+                await self._workers.warm(digest)
         except Overload:
             # every place is busy: it is loaded when it is first asked
             _log.info("model not preloaded", extra={"digest": digest.short})

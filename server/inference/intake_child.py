@@ -22,7 +22,7 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     task = TASKS.get(manifest.get("task", "genre"))
     if task is None:
         raise BadModel(f"unknown task {manifest['task']!r}; there are {sorted(TASKS)}")
-    engine = KerasEngine(Path(config["path"]))
+    engine = _load(Path(config["path"]))
     binding = task.bind(engine.signature, manifest)
     engine.warm_up()
     record = {
@@ -33,6 +33,18 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         "binding": binding,
     }
     return {"record": record}, {}
+
+
+def _load(path: Path) -> KerasEngine:
+    try:
+        return KerasEngine(path)
+    except BadModel:
+        raise
+    # a boundary: Keras reads any structure that a file describes, and fails on it in any way
+    except Exception as error:
+        raise BadModel(
+            f"the model cannot be read: {type(error).__name__}", reason="keras-refused"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ class KerasEngine:
         self._model = _load(path, self.format)
         self.signature = _signature(self._model)
         inputs = self.signature.inputs
+        _check_batch_axis(inputs)
         specs = [
             tf.TensorSpec(spec.shape, spec.dtype, name=f"in{k}") for k, spec in enumerate(inputs)
         ]
@@ -88,12 +89,13 @@ class KerasEngine:
         Returns
         -------
         dict of str to np.ndarray
-            Every output by name.
+            Every output by name, float32: other widths are what a model computes with, not answers.
         """
         fed = [tf.constant(tensors[spec.name], dtype=spec.dtype) for spec in self.signature.inputs]
         values = self._run(*fed)
         outputs = self.signature.outputs
-        return {spec.name: np.asarray(value) for spec, value in zip(outputs, values, strict=True)}
+        named = zip(outputs, values, strict=True)
+        return {spec.name: tf.cast(value, tf.float32).numpy() for spec, value in named}
 
     def _call(self, *tensors: Any) -> list[Any]:
         structure = keras.tree.pack_sequence_as(_structure(self._model), list(tensors))
@@ -130,11 +132,25 @@ def _signature(model: Any) -> Signature:
             "the file does not say what the model's inputs are: build the model before saving it",
             reason="no-signature",
         )
-    outputs = list(model.output_names)
+    inputs, outputs = list(model.inputs), list(model.outputs)
+    # a Sequential model has no output names; a layer used twice gives one name to two outputs
+    names = list(getattr(model, "output_names", None) or [model.layers[-1].name])
+    if len(names) != len(outputs) or len(set(names)) != len(names):
+        names = [f"output_{k}" for k in range(len(outputs))]
     return Signature(
-        tuple(_spec(tensor.name, tensor) for tensor in model.inputs),
-        tuple(_spec(name, t) for name, t in zip(outputs, model.outputs, strict=True)),
+        tuple(_spec(tensor.name, tensor) for tensor in inputs),
+        tuple(_spec(name, t) for name, t in zip(names, outputs, strict=True)),
     )
+
+
+def _check_batch_axis(inputs: tuple[TensorSpec, ...]) -> None:
+    for spec in inputs:
+        if spec.shape[0] not in (None, 1):
+            raise BadModel(
+                f"axis 0 of input {spec.name!r} is fixed at {spec.shape[0]}: one song is predicted "
+                "at a time, so leave the batch axis open when you build the model",
+                reason="fixed-batch",
+            )
 
 
 def _spec(name: str, tensor: Any) -> TensorSpec:

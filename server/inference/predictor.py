@@ -94,6 +94,7 @@ class Predictor:
         self._max_in_flight = max_in_flight
         self._ready_wait_s = ready_wait_s
         self._in_flight = 0
+        self.saturated_answers = 0
 
     async def predict(
         self, digest: Digest, *, sound: bytes, ext: str | None, csv: bytes
@@ -121,6 +122,7 @@ class Predictor:
             self._in_flight -= 1
         prediction = _checked(made.fields.get("told"), answer.fields.get("reply"), binding)
         if prediction.saturated:
+            self.saturated_answers += 1
             _log.warning(
                 "saturated answer: is the model fed unscaled numbers?",
                 extra={"digest": digest.short},

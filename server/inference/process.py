@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import shutil
 import socket
 import sys
@@ -26,6 +27,7 @@ from server.shielding import run_to_end
 
 _log = logging.getLogger(__name__)
 _FOLDER = "spectrogrampredictor-"
+_STALE = re.compile(re.escape(_FOLDER) + r"([0-9]{1,10})-[a-z0-9_]{8}")
 _ROOT = Path(server.__file__).parent.parent
 _MAX_ANSWER_BYTES = 256 << 20
 _BUFFER_BYTES = 256 << 10
@@ -94,17 +96,12 @@ class Child:
         ServerError
             The problem that the child found, or `WorkerFailed`.
         """
-        ours, theirs = socket.socketpair()
-        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
         try:
-            process = await _spawn(module, theirs.fileno(), folder, nice=nice)
+            child = await cls._launch(module, nice=nice)
         except OSError as error:
-            ours.close()
-            shutil.rmtree(folder, ignore_errors=True)
+            # no descriptors, no disk, no temporary folder: perhaps only for now
+            _log.error("child could not be started", extra={"child": module, "why": error})
             raise WorkerFailed("the process could not be started") from error
-        finally:
-            theirs.close()
-        child = cls(process, await _connect(ours, process), folder)
         try:
             child.ready = (await child.call(Message(config), timeout_s=timeout_s)).fields
         except WorkerFailed:
@@ -115,6 +112,18 @@ class Child:
             await child.end()
             raise
         return child
+
+    @classmethod
+    async def _launch(cls, module: str, *, nice: int) -> Self:
+        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs:
+                process = await _spawn(module, theirs.fileno(), folder, nice=nice)
+            return cls(process, await _connect(ours, process), folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     async def call(self, message: Message, *, timeout_s: float) -> Message:
         """Send a message and return the answer; after `WorkerFailed` the child must be ended.
@@ -214,10 +223,12 @@ _BOOT = (
 
 def remove_stale_folders() -> None:
     """Remove the children's folders that a killed server left; before the first child starts."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}[0-9]*-*"):
-        owner = int(folder.name.removeprefix(_FOLDER).split("-")[0])
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        named = _STALE.fullmatch(folder.name)
+        if named is None or folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+            continue
         # in a container every server has the same process id
-        if owner == os.getpid() or not Path(f"/proc/{owner}").exists():
+        if int(named[1]) == os.getpid() or not Path(f"/proc/{named[1]}").exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 

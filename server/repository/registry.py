@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from server.database import model, reading
+from server.database import model, reading, writing
 from server.digest import Digest
 from server.shielding import whole
 
@@ -99,7 +99,7 @@ class Registry:
         A digest that is known keeps its state, unless it was rejected or comes with another
         manifest.
         """
-        text = None if manifest is None else json.dumps(manifest, sort_keys=True)
+        text = _text(manifest)
         new = insert(model).values(
             digest=digest.raw,
             state=State.REGISTERED,
@@ -123,7 +123,7 @@ class Registry:
             .where(model.c.digest == digest.raw)
             .values(manifest=sa.func.coalesce(text, model.c.manifest))
         )
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(new.on_conflict_do_nothing())
             judged_again = (await connection.execute(again)).rowcount == 1
             await connection.execute(keep)
@@ -142,21 +142,21 @@ class Registry:
         return await self._move(digest, list(State), values)
 
     @whole
-    async def make_ready(self, digest: Digest, record: dict[str, Any]) -> bool:
-        """Record that a promoted model can predict."""
+    async def make_ready(self, judged: Model, record: dict[str, Any]) -> bool:
+        """Record that a promoted model can predict; False when it was declared anew meanwhile."""
         values = {
             "state": State.READY,
             "record": json.dumps(record),
             "ready_at": self._clock(),
             "crashes": 0,
         }
-        return await self._move(digest, [State.PROMOTED], values)
+        return await self._move(judged.digest, [State.PROMOTED], values, judged=judged)
 
     @whole
-    async def reject(self, digest: Digest, reason: str) -> bool:
-        """Record that a promoted file is no model that can be served, and why."""
+    async def reject(self, judged: Model, reason: str) -> bool:
+        """Record that a promoted file is no model that can be served; otherwise as `make_ready`."""
         values = {"state": State.REJECTED, "reason": reason, "rejected_at": self._clock()}
-        return await self._move(digest, [State.PROMOTED], values)
+        return await self._move(judged.digest, [State.PROMOTED], values, judged=judged)
 
     @whole
     async def count_crash(self, digest: Digest) -> bool:
@@ -171,7 +171,7 @@ class Registry:
             .where(model.c.state != State.DISABLED)
             .values(state=State.DISABLED, reason=reason)
         )
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(count)
             return (await connection.execute(disable)).rowcount == 1
 
@@ -209,14 +209,27 @@ class Registry:
         async with reading(self._engine) as connection:
             return [Digest(row.digest) for row in await connection.execute(query)]
 
-    async def _move(self, digest: Digest, allowed: list[State], values: dict[str, Any]) -> bool:
+    async def _move(
+        self,
+        digest: Digest,
+        allowed: list[State],
+        values: dict[str, Any],
+        *,
+        judged: Model | None = None,
+    ) -> bool:
         change = (
             sa.update(model)
             .where(model.c.digest == digest.raw, model.c.state.in_(allowed))
             .values(**values)
         )
-        async with self._engine.begin() as connection:
+        if judged is not None:
+            change = change.where(model.c.manifest.is_not_distinct_from(_text(judged.manifest)))
+        async with writing(self._engine) as connection:
             return (await connection.execute(change)).rowcount == 1
+
+
+def _text(manifest: dict[str, Any] | None) -> str | None:
+    return None if manifest is None else json.dumps(manifest, sort_keys=True)
 
 
 def _model(row: Any) -> Model:

@@ -14,6 +14,7 @@ import json
 import math
 import re
 import secrets
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from server.errors import BadSignature, MalformedRequest
@@ -30,6 +31,26 @@ _TIMESTAMP = re.compile(rb'[}\]"]\.([A-Za-z0-9_-]{1,11})\Z')
 _TIMESTAMP_TAIL = 14
 _LONG_TEXT_BYTES = 64 << 10
 _MAX_STRINGS = 64
+_MAX_NONCE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """What a signed body says.
+
+    Attributes
+    ----------
+    fields : dict
+        The fields of the route.
+    nonce : str or None
+        A text that may be used once; whoever opens the payload must remember it.
+    nonce_until : float
+        When it may be forgotten, in seconds since 1970: the payload is too old then.
+    """
+
+    fields: dict[str, Any]
+    nonce: str | None
+    nonce_until: float
 
 
 def open_payload(
@@ -40,7 +61,7 @@ def open_payload(
     now: float,
     max_age_s: float,
     raw: frozenset[str] = frozenset(),
-) -> dict[str, Any]:
+) -> Payload:
     """Return the fields of a signed payload without the optional ones that were enforced here.
 
     Parameters
@@ -75,11 +96,17 @@ def open_payload(
         _check_age(int.from_bytes(decode_canonical(stamp[1])), now=now, max_age_s=max_age_s)
         value = value[: -len(stamp[1]) - 1]
     fields = _parse(bytes(value), raw)
-    if "_ts" in fields:
-        _check_age(fields.pop("_ts"), now=now, max_age_s=max_age_s)
+    stamped = fields.pop("_ts", None)
+    if stamped is not None:
+        _check_age(stamped, now=now, max_age_s=max_age_s)
     if "_path" in fields and fields.pop("_path") != path:
         raise BadSignature
-    return fields
+    nonce = fields.pop("_nonce", None)
+    if nonce is None:
+        return Payload(fields, None, 0.0)
+    if not isinstance(nonce, str) or not 0 < len(nonce) <= _MAX_NONCE or stamped is None:
+        raise MalformedRequest("a '_nonce' is a text of 1 to 256 characters, and needs a '_ts'")
+    return Payload(fields, nonce, stamped + max_age_s)
 
 
 def take_fields(

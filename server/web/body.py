@@ -15,7 +15,8 @@ from hypercorn.typing import ASGIReceiveCallable
 
 from server.errors import IncompleteBody, Overload, TooLarge, TooSlow
 
-_GRACE_S = 90.0
+_GRACE_S = 60.0
+_WINDOW_S = 30.0
 DRAIN_BYTES = 128 << 20
 DRAIN_S = 30.0
 
@@ -51,7 +52,8 @@ class RequestBody:
         self._gone = False
         self._receive: ASGIReceiveCallable
         self._pace: Pace
-        self._started = time.monotonic()
+        self._started = self._window_started = time.monotonic()
+        self._window_received = 0
 
     def attach(self, receive: ASGIReceiveCallable, pace: Pace) -> None:
         """Say where the body comes from; before it is read."""
@@ -85,10 +87,17 @@ class RequestBody:
                 piece = await self._pull()
         except TimeoutError:
             raise TooSlow(f"nothing arrived for {self._pace.idle_s:g} s") from None
-        elapsed = time.monotonic() - self._started
-        if elapsed > _GRACE_S and self.received < elapsed * self._pace.min_rate:
-            raise TooSlow(f"fewer than {self._pace.min_rate} bytes a second arrive")
+        self._check_rate(time.monotonic())
         return piece
+
+    def _check_rate(self, now: float) -> None:
+        """Hold every window after the grace to the minimum rate, whatever came before it."""
+        if now - self._started < _GRACE_S or now - self._window_started < _WINDOW_S:
+            return
+        needed = self._pace.min_rate * (now - self._window_started)
+        if self._window_started > self._started and self.received - self._window_received < needed:
+            raise TooSlow(f"fewer than {self._pace.min_rate} bytes a second arrive")
+        self._window_started, self._window_received = now, self.received
 
     async def drain(self) -> None:
         """Read and forget the rest, within bounds, so that the client gets to read its answer."""

@@ -27,11 +27,12 @@ from server.inference.contracts import Contracts
 from server.inference.intake import Intake
 from server.inference.predictor import Prediction, Predictor
 from server.repository.manifest import check_manifest
+from server.repository.nonces import Nonces
 from server.repository.registry import Registry
 from server.repository.staging import StagedUpload, Staging
 from server.repository.sweep import Sweeper
 from server.signing.keyring import TRAILER_BYTES, KeyRing
-from server.signing.payload import open_payload, take_fields
+from server.signing.payload import Payload, open_payload, take_fields
 from server.signing.stream import unsign_stream
 from server.web.body import BodyMemory, HeldBody, RequestBody, limited
 from server.web.connection import StreamedRequest
@@ -55,12 +56,17 @@ class SignedPayloads:
         Verify them.
     memory : BodyMemory
         Holds them.
+    nonces : Nonces
+        Remembers those that may be used once.
     max_age_s : float
         Oldest timestamp accepted.
     """
 
-    def __init__(self, keys: KeyRing, memory: BodyMemory, *, max_age_s: float) -> None:
+    def __init__(
+        self, keys: KeyRing, memory: BodyMemory, nonces: Nonces, *, max_age_s: float
+    ) -> None:
         self._keys = keys
+        self._nonces = nonces
         self._memory = memory
         self._max_age_s = max_age_s
 
@@ -71,11 +77,14 @@ class SignedPayloads:
         """Hold the fields of a request's body; its room counts as taken while the block runs."""
         with await self._memory.read(limited(body, max_bytes)) as held:
             if held.size <= _THREAD_BYTES:
-                yield self._open(held, path)
+                payload = self._open(held, path)
             else:
-                yield await asyncio.to_thread(self._open, held, path)
+                payload = await asyncio.to_thread(self._open, held, path)
+            if payload.nonce is not None:
+                await self._nonces.spend(payload.nonce, until=payload.nonce_until)
+            yield payload.fields
 
-    def _open(self, held: HeldBody, path: str) -> dict[str, Any]:
+    def _open(self, held: HeldBody, path: str) -> Payload:
         return open_payload(
             held.take(),
             self._keys,

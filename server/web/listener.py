@@ -1,5 +1,7 @@
 """A port and its TLS: sockets are bound and keys read before the server gives up its rights."""
 
+import asyncio
+import logging
 import os
 import socket
 import ssl
@@ -8,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.run import worker_serve
-from hypercorn.config import Config, Sockets
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
 
 from server.web import http2
 
@@ -19,7 +22,8 @@ _BACKLOG = 1024
 _STREAMS = 32
 _QUEUED_PIECES = 4  # of a body, between the connection and its reader
 _HEADER_BYTES = 16 << 10
-_HANDSHAKE_S = 10
+_HANDSHAKE_S = 10.0
+_GOODBYE_S = 0.5  # for a client to close its side of TLS
 
 
 class TlsFault(Exception):
@@ -80,25 +84,6 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-class _Bound(Config):
-    """Hypercorn's settings for a socket and a TLS context that exist already."""
-
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        super().__init__()
-        self._sock = sock
-        self._context = context
-
-    @property
-    def ssl_enabled(self) -> bool:
-        return True
-
-    def create_ssl_context(self) -> ssl.SSLContext:
-        return self._context
-
-    def create_sockets(self) -> Sockets:
-        return Sockets([self._sock], [], [])
-
-
 async def listen(
     app: Any,
     sock: socket.socket,
@@ -107,15 +92,47 @@ async def listen(
     stop: Callable[[], Awaitable[object]],
     graceful_s: float,
 ) -> None:
-    """Serve an application until `stop` returns and its requests are answered or out of time."""
-    config = _Bound(sock, context)
-    config.backlog = _BACKLOG
-    config.graceful_timeout = graceful_s
-    config.ssl_handshake_timeout = _HANDSHAKE_S
+    """Serve an application until `stop` returns and its requests are answered or out of time.
+
+    Hypercorn's own `serve` (0.18) waits at its end for every connection, for ever from Python
+    3.12.1 on, and gives an idle client 30 s to close its side of TLS.
+    """
+    http2.install()
+    config, worker = _config(), WorkerContext(None)
+    connections: set[asyncio.Task[Any]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            connections.add(task)
+            task.add_done_callback(connections.discard)
+        loop = asyncio.get_running_loop()
+        state: dict[str, Any] = {}
+        await TCPServer(ASGIWrapper(app), loop, config, worker, state, reader, writer)
+
+    server = await asyncio.start_server(
+        connected,
+        sock=sock,
+        backlog=_BACKLOG,
+        ssl=context,
+        ssl_handshake_timeout=_HANDSHAKE_S,
+        ssl_shutdown_timeout=_GOODBYE_S,
+    )
+    await stop()
+    server.close()
+    await worker.terminated.set()
+    for last, timeout_s in ((False, graceful_s), (True, 2 * _GOODBYE_S)):
+        for connection in connections if last else ():
+            connection.cancel()
+        if connections:
+            await asyncio.wait(connections, timeout=timeout_s)
+
+
+def _config() -> Config:
+    config = Config()
     config.include_server_header = False
     config.h2_max_concurrent_streams = _STREAMS
-    config.max_app_queue_size = _QUEUED_PIECES
     config.h2_max_header_list_size = _HEADER_BYTES
-    config.loglevel = "WARNING"
-    http2.install()
-    await worker_serve(ASGIWrapper(app), config, shutdown_trigger=stop)
+    config.max_app_queue_size = _QUEUED_PIECES
+    config.errorlog = logging.getLogger("hypercorn.error")
+    return config

@@ -7,7 +7,7 @@ from alembic.script import ScriptDirectory
 from server import database
 from server.digest import Digest
 from server.errors import BadDigest
-from server.repository.registry import CRASHES_ALLOWED, State
+from server.repository.registry import CRASHES_ALLOWED, Model, State
 from tests.repository.conftest import House, digest_of
 
 DIGEST = digest_of(b"model")
@@ -19,10 +19,16 @@ async def state(house: House) -> State | None:
     return None if model is None else model.state
 
 
+async def known(house: House) -> Model:
+    model = await house.registry.get(DIGEST)
+    assert model is not None
+    return model
+
+
 async def make_ready(house: House) -> None:
     await house.registry.register(DIGEST)
     await house.registry.promote(DIGEST, 5)
-    await house.registry.make_ready(DIGEST, RECORD)
+    await house.registry.make_ready(await known(house), RECORD)
 
 
 async def test_an_unknown_digest_is_unknown(house: House) -> None:
@@ -42,7 +48,7 @@ async def test_an_unregistered_digest_is_not_promoted(house: House) -> None:
 
 async def test_only_a_promoted_model_becomes_ready(house: House) -> None:
     await house.registry.register(DIGEST)
-    assert not await house.registry.make_ready(DIGEST, RECORD)
+    assert not await house.registry.make_ready(await known(house), RECORD)
     assert await state(house) is State.REGISTERED
 
 
@@ -55,7 +61,7 @@ async def test_another_manifest_has_the_model_judged_again(house: House) -> None
 async def test_the_same_manifest_again_changes_nothing(house: House) -> None:
     await house.registry.register(DIGEST, {"task": "genre"})
     await house.registry.promote(DIGEST, 5)
-    await house.registry.make_ready(DIGEST, RECORD)
+    await house.registry.make_ready(await known(house), RECORD)
     assert not await house.registry.register(DIGEST, {"task": "genre"})
     assert await state(house) is State.READY
 
@@ -71,7 +77,7 @@ async def test_registering_without_a_manifest_keeps_the_old_one(house: House) ->
 async def test_a_rejected_model_that_is_registered_again_is_judged_again(house: House) -> None:
     await house.registry.register(DIGEST)
     await house.registry.promote(DIGEST, 5)
-    await house.registry.reject(DIGEST, "its axis 1 is wrong")
+    await house.registry.reject(await known(house), "its axis 1 is wrong")
     assert await house.registry.register(DIGEST)
     assert await state(house) is State.PROMOTED
 
@@ -110,3 +116,13 @@ def test_what_is_no_digest_is_refused(text: object) -> None:
 
 def test_an_upper_case_digest_is_written_lower() -> None:
     assert Digest.parse("AB" * 32).hex == "ab" * 32
+
+
+async def test_a_verdict_on_an_older_manifest_does_not_count(house: House) -> None:
+    await house.registry.register(DIGEST, {"task": "genre"})
+    await house.registry.promote(DIGEST, 5)
+    judged = await known(house)
+    await house.registry.register(DIGEST, {"labels": ["a"]})
+    assert not await house.registry.make_ready(judged, RECORD)
+    assert not await house.registry.reject(judged, "by the older one")
+    assert await house.registry.make_ready(await known(house), RECORD)

@@ -19,13 +19,13 @@ RAW = frozenset({"data"})
 
 def opened(text: str) -> dict[str, object]:
     body = itsdangerous.Signer(TOKEN, salt=b"itsdangerous").sign(text)
-    fields = open_payload(body, KEYS, path="/", now=0, max_age_s=1, raw=RAW)
+    fields = open_payload(body, KEYS, path="/", now=0, max_age_s=1, raw=RAW).fields
     return {k: bytes(v).decode() if isinstance(v, memoryview) else v for k, v in fields.items()}
 
 
 def test_a_long_text_of_a_raw_field_is_a_view_of_the_body() -> None:
     body = itsdangerous.Signer(TOKEN, salt=b"itsdangerous").sign(json.dumps({"data": LONG}))
-    fields = open_payload(body, KEYS, path="/", now=0, max_age_s=1, raw=RAW)
+    fields = open_payload(body, KEYS, path="/", now=0, max_age_s=1, raw=RAW).fields
     assert isinstance(fields["data"], memoryview)
     assert take_fields(fields, required={"data": str}) == {"data": LONG.encode()}
 

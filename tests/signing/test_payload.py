@@ -20,7 +20,7 @@ SPARE_BITS = {"A": "B", "E": "F", "I": "J", "M": "N", "Q": "R", "U": "V", "Y": "
 
 def opened(text: str | bytes, *, keys: KeyRing = KEYS, path: str = "/prediction") -> object:
     body = text.encode() if isinstance(text, str) else text
-    return open_payload(body, keys, path=path, now=NOW, max_age_s=300)
+    return open_payload(body, keys, path=path, now=NOW, max_age_s=300).fields
 
 
 def signed(value: object) -> str:
@@ -160,3 +160,18 @@ def test_no_signed_text_raises_anything_but_our_errors(text: str) -> None:
 def test_a_schema_names_what_is_wrong(fields: dict[str, object], word: str) -> None:
     with pytest.raises(MalformedRequest, match=word):
         take_fields(fields, required={"hash": str})
+
+
+def test_a_nonce_is_handed_out_with_the_time_it_matters() -> None:
+    body = signed({"a": "b", "_ts": NOW, "_nonce": "n-1"}).encode()
+    payload = open_payload(body, KEYS, path="/", now=NOW, max_age_s=300)
+    assert (payload.fields, payload.nonce) == ({"a": "b"}, "n-1")
+    assert payload.nonce_until == NOW + 300
+
+
+@pytest.mark.parametrize(
+    "extra", [{"_nonce": "n"}, {"_nonce": "", "_ts": NOW}, {"_nonce": 1, "_ts": NOW}]
+)
+def test_a_nonce_without_its_time_is_malformed(extra: dict[str, object]) -> None:
+    with pytest.raises(MalformedRequest, match="_nonce"):
+        opened(signed({"a": "b"} | extra))

@@ -1,4 +1,4 @@
-"""Create the table of models."""
+"""Create the tables of models and nonces."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create it."""
+    """Create them."""
     op.create_table(
         "model",
         sa.Column("digest", sa.LargeBinary(32), primary_key=True),
@@ -24,6 +24,12 @@ def upgrade() -> None:
         sa.Column("rejected_at", sa.Double),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "nonce",
+        sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+        sa.Column("until", sa.Double, nullable=False, index=True),
+        sqlite_with_rowid=False,
+    )
     # few models are promoted beside many registered ones: only they are ever listed
     op.create_index(
         "model_state", "model", ["state"], sqlite_where=sa.text("state <> 'registered'")
@@ -31,5 +37,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop them."""
+    op.drop_table("nonce")
     op.drop_table("model")
