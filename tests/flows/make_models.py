@@ -50,6 +50,9 @@ def main(folder: Path) -> None:
     unscaled = _model(features=58, picture=(235, 335, 1), rescale=False)
     scaled = ((row - mean) / scale).astype(np.float32)
     save("unscaled", unscaled, scaled, _picture(y, 235, 335) / np.float32(255))
+    save("sequential", _sequential(head), row)
+    save("half", _half(head), row, ending="keras")
+    save("batch_32", _fixed_batch())
     save("row_60", _model(features=60))
     save("channels_3", _model(picture=(235, 335, 3)))
     save("two_rows", _two_rows())
@@ -103,6 +106,25 @@ def _two_rows() -> Any:
     one, two = keras.Input((58,), name="one"), keras.Input((58,), name="two")
     joined = keras.layers.Concatenate()([one, two])
     return keras.Model([one, two], keras.layers.Dense(10, activation="softmax")(joined))
+
+
+def _sequential(head: dict[str, Values]) -> Any:
+    layers = [keras.layers.Normalization(**head), keras.layers.Dense(10, activation="softmax")]
+    model = keras.Sequential(layers)
+    model.build((None, 58))
+    return model
+
+
+def _half(head: dict[str, Values]) -> Any:
+    features = keras.Input((58,), name="features")
+    scaled = keras.layers.Normalization(**head)(features)
+    dense = keras.layers.Dense(10, activation="softmax", dtype="mixed_float16")
+    return keras.Model(features, dense(scaled))
+
+
+def _fixed_batch() -> Any:
+    features = keras.Input(batch_shape=(32, 58), name="features")
+    return keras.Model(features, keras.layers.Dense(10, activation="softmax")(features))
 
 
 def _row(y: sounds.Samples) -> Values:

@@ -1,6 +1,7 @@
 """Model files: the good ones answer as Keras does, the bad ones are refused with the reason."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,6 +29,7 @@ BAD = {
     "two_rows.h5": ("two inputs of one kind", "row"),
     "lambda.keras": ("Lambda", "cannot load"),
     "only.weights.h5": ("weights", "save_weights"),
+    "batch_32.h5": ("axis 0", "32"),
 }
 
 
@@ -39,7 +41,7 @@ def settings() -> dict[str, str]:
 @pytest.fixture(scope="module")
 def digests(server: Server, tiny: TinyModels) -> dict[str, str]:
     """Register and upload every file at once, then return their digests by name."""
-    names = ["two.h5", "two_200.h5", "two_217.h5", "row.h5", *BAD]
+    names = ["two.h5", "two_200.h5", "two_217.h5", "row.h5", "sequential.h5", *BAD]
     contents = {name: tiny.path(name).read_bytes() for name in names}
     for content in contents.values():
         server.register(digest_of(content))
@@ -54,12 +56,35 @@ def _rejected(answer: httpx.Response) -> str:
     return str(answer.json()["detail"])
 
 
-@pytest.mark.parametrize("name", ["two", "two_200", "two_217", "row"])
+@pytest.mark.parametrize("name", ["two", "two_200", "two_217", "row", "sequential"])
 def test_a_model_of_any_shape_answers_as_keras_does(
     server: Server, digests: dict[str, str], tiny: TinyModels, wav: bytes, name: str
 ) -> None:
     answer = probabilities(server.predict(digests[f"{name}.h5"], wav))
     assert difference(answer, tiny.answers[name]) < 1e-5
+
+
+def test_a_model_that_answers_in_half_precision_answers_as_keras_does(
+    server: Server, tiny: TinyModels, wav: bytes
+) -> None:
+    digest = server.host(tiny.path("half.keras").read_bytes())
+    answer = probabilities(server.predict(digest, wav), tolerance=1e-2)
+    assert difference(answer, tiny.answers["half"]) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["lumenalux_genre_58features.h5", "sahi08960_genre_58features.h5"])
+def test_a_third_party_model_of_58_features_predicts(
+    server: Server, shared: Callable[[str], Path], wav: bytes, name: str
+) -> None:
+    digest = server.host(shared(f"models/{name}").read_bytes())
+    assert len(probabilities(server.predict(digest, wav))) == 10
+
+
+def test_a_third_party_model_of_mfcc_is_refused_with_its_axis(
+    server: Server, shared: Callable[[str], Path], short_wav: bytes
+) -> None:
+    digest = server.host(shared("models/sriram49_genre_mfcc.h5").read_bytes())
+    assert "axis" in _rejected(server.predict(digest, short_wav))
 
 
 @pytest.mark.parametrize("name", BAD)
