@@ -1,14 +1,16 @@
 """What the container of a sound declares, and whether the file holds that much.
 
 libsndfile decodes half a file without a word, so the declared sizes are read here, from the chunks
-of WAV and AIFF and the pages of Ogg. FLAC states its length to libsndfile; MP3 has `mp3.py`. ::
+of WAV and AIFF, the header of AU and the pages of Ogg. FLAC states its length to libsndfile; MP3
+has `mp3.py`. ::
 
     WAV   RIFF size WAVE { id size(le) bytes [pad] }...  "fmt ": format channels rate ...  "data"
     AIFF  FORM size AIFF { id size(be) bytes [pad] }...  "COMM": channels frames bits rate  "SSND"
+    AU    .snd offset size encoding rate channels [text] samples   (be; le after the magic dns.)
     Ogg   { OggS version flags granule(8) serial(4) number(4) crc(4) segments table bytes }...
 
 Sources: Microsoft and IBM, "Multimedia Programming Interface", 1991; Apple, "AIFF-C", 1991;
-RFC 3533.
+Sun Microsystems, au(4), 1992; RFC 3533.
 """
 
 import math
@@ -18,6 +20,8 @@ from dataclasses import dataclass
 from server.errors import TruncatedSound, UnreadableSound
 
 _MOST_CHUNKS = 10_000  # real files have a handful; walking millions would take seconds
+_AU_HEADER = 24
+_AU_UNKNOWN = 0xFFFFFFFF  # a program that streams to a pipe says so; the samples reach to the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ def inspect(data: bytes, found: str) -> Declared:
         return _wav(data)
     if found == "aiff":
         return _aiff(data)
+    if found == "au":
+        return _au(data)
     if found == "ogg":
         _check_ogg_pages(data)
         return Declared()
@@ -124,6 +130,20 @@ def _extended(number: bytes) -> float:
     if exponent >= 0x7FFF or exponent & 0x7FFF > 16383 + 64:
         return math.inf
     return math.ldexp(mantissa, exponent - 16383 - 63)
+
+
+def _au(data: bytes) -> Declared:
+    if len(data) < _AU_HEADER:
+        raise TruncatedSound("The file ends inside its header, before the first sample.")
+    order = "<" if data.startswith(b"dns.") else ">"
+    at, size, _, sample_rate_hz, channels = struct.unpack_from(f"{order}5I", data, 4)
+    if at < _AU_HEADER:
+        raise UnreadableSound("The AU file says that its samples begin inside its header.")
+    if at > len(data):
+        raise TruncatedSound("The file ends inside its header, before the first sample.")
+    if size != _AU_UNKNOWN:
+        _check_size(data, at, size)
+    return Declared(sample_rate_hz, channels)
 
 
 def _check_ogg_pages(data: bytes) -> None:

@@ -58,7 +58,7 @@ def decode(
     Parameters
     ----------
     data : bytes
-        A whole WAV, AIFF, FLAC, Ogg Vorbis, Opus or MP3 file.
+        A whole WAV, AIFF, AU, FLAC, Ogg Vorbis, Opus or MP3 file.
     ext : str, optional
         The extension that the sender named; must be of the content's family.
     rule : WindowRule, optional

@@ -7,6 +7,7 @@ content.
 family   extensions                     begins with
 =======  =============================  ==========================================================
 pcm      wav wave aif aiff              ``RIFF....WAVE`` or ``FORM....AIFF``, ``FORM....AIFC``
+au       au snd                         ``.snd``, or ``dns.`` for the little-endian kind
 flac     flac                           ``fLaC``
 ogg      ogg oga opus                   ``OggS``
 mp3      mp3                            ``ID3``, or the header of an MPEG layer III frame
@@ -26,13 +27,23 @@ EXTENSIONS = {
     "wave": "pcm",
     "aif": "pcm",
     "aiff": "pcm",
+    "au": "au",
+    "snd": "au",
     "flac": "flac",
     "ogg": "ogg",
     "oga": "ogg",
     "opus": "ogg",
     "mp3": "mp3",
 }
-_FAMILY = {"wav": "pcm", "aiff": "pcm", "flac": "flac", "ogg": "ogg", "mp3": "mp3"}
+_FAMILY = {
+    "wav": "pcm",
+    "aiff": "pcm",
+    "au": "au",
+    "flac": "flac",
+    "ogg": "ogg",
+    "mp3": "mp3",
+}
+_MAGIC = {b".snd": "au", b"dns.": "au", b"fLaC": "flac", b"OggS": "ogg"}
 _FORM = re.compile(r"[a-z0-9]{1,5}")
 _LFS = b"version https://git-lfs.github.com/spec/"
 _NOT_OURS = {
@@ -46,7 +57,7 @@ _NOT_OURS = {
     b"RIFX": "a WAV of the RIFX kind",
     b"%PDF": "a PDF",
 }
-_ADVICE = "send WAV, AIFF, FLAC, Ogg Vorbis, Opus or MP3"
+_ADVICE = "send WAV, AIFF, AU, FLAC, Ogg Vorbis, Opus or MP3"
 
 
 def check_extension(ext: str) -> None:
@@ -82,7 +93,7 @@ def sniff(head: bytes, *, ext: str | None = None) -> str:
     Returns
     -------
     str
-        One of ``wav``, ``aiff``, ``flac``, ``ogg``, ``mp3``.
+        One of ``wav``, ``aiff``, ``au``, ``flac``, ``ogg``, ``mp3``.
 
     Raises
     ------
@@ -115,13 +126,9 @@ def _format_of(head: bytes) -> str | None:
         return "wav"
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return "aiff"
-    if head[:4] == b"fLaC":
-        return "flac"
-    if head[:4] == b"OggS":
-        return "ogg"
     if head[:3] == b"ID3" or parse_frame(head[:4]):
         return "mp3"
-    return None
+    return _MAGIC.get(head[:4])
 
 
 def _guess(head: bytes) -> str:

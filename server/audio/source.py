@@ -37,6 +37,7 @@ _BLOCK_FRAMES = 65_536
 _DECODERS = {
     "wav": {"WAV", "WAVEX"},
     "aiff": {"AIFF"},
+    "au": {"AU"},
     "flac": {"FLAC"},
     "ogg": {"OGG"},
     "mp3": {"MP3"},

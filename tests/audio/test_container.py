@@ -26,10 +26,18 @@ def _wav(*chunks: tuple[bytes, bytes]) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body
 
 
+def _au(*, order: str = ">", at: int = 24, size: int = 10, samples: bytes = bytes(10)) -> bytes:
+    magic = b"dns." if order == "<" else b".snd"
+    text = bytes(max(0, at - 24)) if at < 100 else b""
+    return magic + struct.pack(f"{order}5I", at, size, 3, 8000, 1) + text + samples
+
+
 _FMT = struct.pack("<HHIIHH", 1, 1, 8000, 16_000, 2, 16)
 
 
-@pytest.mark.parametrize(("fmt", "found"), [("WAV", "wav"), ("WAVEX", "wav"), ("AIFF", "aiff")])
+@pytest.mark.parametrize(
+    ("fmt", "found"), [("WAV", "wav"), ("WAVEX", "wav"), ("AIFF", "aiff"), ("AU", "au")]
+)
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (24_414, 2), (192_000, 8)])
 def test_rate_and_channels_are_read(
     encode: _Encode, fmt: str, found: str, rate: int, channels: int
@@ -37,7 +45,7 @@ def test_rate_and_channels_are_read(
     assert inspect(encode(_noise(100, channels), rate, fmt), found) == Declared(rate, channels)
 
 
-@pytest.mark.parametrize(("fmt", "found"), [("WAV", "wav"), ("AIFF", "aiff")])
+@pytest.mark.parametrize(("fmt", "found"), [("WAV", "wav"), ("AIFF", "aiff"), ("AU", "au")])
 @pytest.mark.parametrize("lost", [1, 2, 500, 1900])
 def test_samples_that_are_not_there_are_noticed(
     encode: _Encode, fmt: str, found: str, lost: int
@@ -81,6 +89,35 @@ def test_a_streamed_header_is_explained() -> None:
         inspect(bytes(data), "wav")
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("at", [24, 25, 60])
+def test_an_au_header_is_read_in_its_byte_order(order: str, at: int) -> None:
+    assert inspect(_au(order=order, at=at), "au") == Declared(8000, 1)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_au_samples_that_are_not_there_are_noticed(order: str) -> None:
+    with pytest.raises(TruncatedSound, match="declares 11 bytes of samples, the file holds 10"):
+        inspect(_au(order=order, at=60, size=11), "au")
+
+
+@pytest.mark.parametrize("samples", [b"", bytes(10)])
+def test_an_au_size_that_is_unknown_is_what_is_there(samples: bytes) -> None:
+    assert inspect(_au(size=0xFFFFFFFF, samples=samples), "au") == Declared(8000, 1)
+
+
+@pytest.mark.parametrize("data", [b".snd", _au()[:23], _au(at=60)[:59], _au(at=0xFFFFFFFF)])
+def test_an_au_header_that_ends_early_is_noticed(data: bytes) -> None:
+    with pytest.raises(TruncatedSound, match="inside its header"):
+        inspect(data, "au")
+
+
+@pytest.mark.parametrize("at", [0, 23])
+def test_au_samples_inside_the_header_are_refused(at: int) -> None:
+    with pytest.raises(UnreadableSound, match="begin inside"):
+        inspect(_au(at=at), "au")
+
+
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 @pytest.mark.parametrize("lost", [1, 100, 3000])
 def test_a_cut_ogg_page_is_noticed(encode: _Encode, subtype: str, lost: int) -> None:
@@ -96,6 +133,8 @@ def test_a_cut_ogg_page_is_noticed(encode: _Encode, subtype: str, lost: int) -> 
             ("wav", b"RIFF\0\0\0\0WAVE"),
             ("wav", b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0"),
             ("aiff", b"FORM\0\0\0\0AIFFCOMM\0\0\0\x12"),
+            ("au", b".snd"),
+            ("au", b"dns.\x18\0\0\0"),
             ("ogg", b"OggS"),
         ]
     ),

@@ -50,6 +50,24 @@ def _unstated_flac(data: bytes) -> bytes:
     return bytes(head) + data[26:]
 
 
+def _as_it_is(data: bytes) -> bytes:
+    return data
+
+
+def _unstated_au(data: bytes) -> bytes:
+    """Set the size of the samples to the number that means unknown."""
+    return data[:8] + b"\xff\xff\xff\xff" + data[12:]
+
+
+def _little_endian_au(data: bytes) -> bytes:
+    """Turn the magic, the header and the samples around."""
+    width = {1: 1, 3: 2, 6: 4}[data[15]]
+    samples = np.frombuffer(data, f"V{width}", offset=24)
+    words = np.frombuffer(data[:24], ">u4").astype("<u4")
+    turned = samples.view(np.uint8).reshape(-1, width)[:, ::-1]
+    return words.tobytes() + turned.tobytes()
+
+
 @pytest.mark.parametrize(
     ("kind", "ext", "likeness"),
     [
@@ -62,6 +80,8 @@ def _unstated_flac(data: bytes) -> bytes:
         (("WAVEX", "PCM_16"), "wav", 0.9999),
         (("AIFF", "PCM_16"), "aiff", 0.9999),
         (("AIFF", "FLOAT"), "wav", 0.9999),
+        (("AU", "PCM_16"), "au", 0.9999),
+        (("AU", "ALAW"), "snd", 0.99),
         (("FLAC", "PCM_16"), "flac", 0.9999),
         (("OGG", "VORBIS"), "ogg", 0.98),
         (("MP3", None), "mp3", 0.98),
@@ -88,6 +108,16 @@ def test_samples_at_the_own_rate_are_kept_to_the_bit(encode: _Encode) -> None:
     pcm = np.random.default_rng(0).integers(-32_768, 32_768, 70_000).astype(np.int16)
     waveform = decode(encode(pcm, 22_050))
     assert np.array_equal(waveform.y, pcm.astype(np.float32) / 32_768)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "ULAW", "FLOAT"])
+@pytest.mark.parametrize("change", [_as_it_is, _unstated_au, _little_endian_au])
+def test_au_holds_the_samples_that_wav_holds(
+    encode: _Encode, melody: _Melody, subtype: str, change: Callable[[bytes], bytes]
+) -> None:
+    y = np.stack([melody(2, 44_100), -0.5 * melody(2, 44_100)], axis=1)
+    waveform = decode(change(encode(y, 44_100, "AU", subtype)), ext="au")
+    assert np.array_equal(waveform.y, decode(encode(y, 44_100, "WAV", subtype)).y)
 
 
 @pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 24_414, 44_100, 48_000, 192_000])
@@ -160,6 +190,9 @@ def test_a_long_sound_is_never_held_whole(encode: _Encode) -> None:
         (b"", "exe", BadExtension),
         (b"fLaC", "wav", WrongExtension),
         (b"fLaC", "flac", UnreadableSound),
+        (b".snd", "wav", WrongExtension),
+        (b".snd", "au", TruncatedSound),
+        (b"dns." + bytes(60), "au", UnreadableSound),
         (b"OggS", None, TruncatedSound),
         (b"\xff\xfb\x90\x64" + bytes(2000), None, UnreadableSound),
         (b"version https://git-lfs.github.com/spec/v1\n", "flac", LfsPointer),
@@ -174,13 +207,13 @@ def test_each_unreadable_input_has_its_own_refusal(
     assert type(caught.value) is refusal
 
 
-@pytest.mark.parametrize("fmt", ["WAV", "AIFF", "FLAC"])
+@pytest.mark.parametrize("fmt", ["WAV", "AIFF", "AU", "FLAC"])
 def test_a_file_without_samples_is_empty(encode: _Encode, fmt: str) -> None:
     with pytest.raises(EmptySound):
         decode(encode(np.zeros(0, np.int16), 22_050, fmt))
 
 
-@pytest.mark.parametrize("fmt", ["WAV", "AIFF", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize("fmt", ["WAV", "AIFF", "AU", "FLAC", "OGG", "MP3"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_half_a_file_is_refused(encode: _Encode, melody: _Melody, fmt: str, share: float) -> None:
     data = encode(melody(4, 44_100), 44_100, fmt)
@@ -190,16 +223,25 @@ def test_half_a_file_is_refused(encode: _Encode, melody: _Melody, fmt: str, shar
 
 @pytest.mark.parametrize(
     ("fmt", "rate"),
-    [("WAV", 1), ("WAV", 7999), ("WAV", 192_001), ("AIFF", 384_000), ("AIFF", 1), ("FLAC", 7999)],
+    [
+        ("WAV", 1),
+        ("WAV", 7999),
+        ("WAV", 192_001),
+        ("AIFF", 384_000),
+        ("AIFF", 1),
+        ("AU", 7999),
+        ("FLAC", 7999),
+    ],
 )
 def test_a_sample_rate_out_of_range_is_refused(encode: _Encode, fmt: str, rate: int) -> None:
     with pytest.raises(BadSampleRate, match=f"{rate} Hz"):
         decode(encode(np.zeros(5000, np.int16), rate, fmt))
 
 
-def test_nine_channels_are_too_many(encode: _Encode) -> None:
+@pytest.mark.parametrize("fmt", ["WAV", "AU"])
+def test_nine_channels_are_too_many(encode: _Encode, fmt: str) -> None:
     with pytest.raises(TooManyChannels, match="9 channels"):
-        decode(encode(np.zeros((5000, 9), np.int16), 22_050))
+        decode(encode(np.zeros((5000, 9), np.int16), 22_050, fmt))
 
 
 def test_eight_channels_are_read(encode: _Encode) -> None:

@@ -20,6 +20,9 @@ _KINDS = [
     ("WAV", "FLOAT"),
     ("WAV", "IMA_ADPCM"),
     ("AIFF", "PCM_16"),
+    ("AU", "PCM_16"),
+    ("AU", "FLOAT"),
+    ("AU", "G721_32"),
     ("FLAC", "PCM_16"),
     ("OGG", "VORBIS"),
     ("OGG", "OPUS"),
@@ -28,6 +31,8 @@ _KINDS = [
 _MAGICS = [
     b"RIFF\xff\xff\0\0WAVEfmt ",
     b"FORM\0\0\xff\xffAIFFCOMM",
+    b".snd\0\0\0\x18\xff\xff\xff\xff\0\0\0",
+    b"dns.\x18\0\0\0\xff\xff\xff\xff",
     b"fLaC\0\0\0\x22",
     b"OggS\0\x02",
     b"ID3\x04\0\0\0\0\0\0\xff\xfb\x90\x64",
@@ -39,7 +44,8 @@ _RULE = WindowRule(min_samples=100, whole_min=900, whole_max=1100, length=1000)
 
 @functools.cache
 def _file(fmt: str, subtype: str | None) -> bytes:
-    noise = 0.1 * np.random.default_rng(1).standard_normal((3000, 2))
+    channels = 1 if subtype == "G721_32" else 2  # libsndfile writes no other
+    noise = 0.1 * np.random.default_rng(1).standard_normal((3000, channels))
     file = io.BytesIO()
     soundfile.write(file, noise, 48_000, format=fmt, subtype=subtype)
     return file.getvalue()

@@ -14,6 +14,7 @@ _FORMATS = [
     ("WAVEX", "PCM_24", "wav"),
     ("AIFF", "PCM_16", "aiff"),
     ("AIFF", "FLOAT", "aiff"),
+    ("AU", "PCM_16", "au"),
     ("FLAC", "PCM_16", "flac"),
     ("OGG", "VORBIS", "ogg"),
     ("OGG", "OPUS", "ogg"),
@@ -38,6 +39,9 @@ def test_an_id3_tag_begins_an_mp3() -> None:
         (b"FORM\0\0\0\0AIFF", "wav"),
         (b"FORM\0\0\0\0AIFC", "wave"),
         (b"RIFF\0\0\0\0WAVE", "aif"),
+        (b".snd", "au"),
+        (b".snd", "snd"),
+        (b"dns.", "au"),
         (b"OggS", "opus"),
         (b"OggS", "oga"),
         (b"fLaC", "flac"),
@@ -52,6 +56,8 @@ def test_an_extension_of_the_same_family_agrees(head: bytes, ext: str) -> None:
     [
         (b"fLaC", "wav", "flac"),
         (b"OggS", "mp3", "ogg"),
+        (b".snd", "wav", "au"),
+        (b"RIFF\0\0\0\0WAVE", "au", "wav"),
         (b"RIFF\0\0\0\0WAVE", "mp3", "wav"),
         (b"\xff\xfb\x90\x64", "ogg", "mp3"),
     ],
@@ -107,4 +113,4 @@ def test_bytes_that_are_no_sound_are_refused_by_what_they_look_like(head: bytes,
 @given(st.binary(max_size=80))
 def test_any_bytes_are_a_format_or_a_refusal(head: bytes) -> None:
     with contextlib.suppress(UnreadableSound):
-        assert sniff(head) in ("wav", "aiff", "flac", "ogg", "mp3")
+        assert sniff(head) in ("wav", "aiff", "au", "flac", "ogg", "mp3")
