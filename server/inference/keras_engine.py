@@ -73,7 +73,8 @@ class KerasEngine:
         try:
             for _ in range(_WARM_UPS):
                 self.predict(zeros)
-        except (ValueError, TypeError, tf.errors.OpError) as error:
+        # a boundary: a model's own graph may fail in any way
+        except Exception as error:
             raise BadModel(f"the model cannot be run: {_first_line(error)}") from error
         gc.collect()
         gc.freeze()  # 200,000 objects of TensorFlow that no collection needs to visit again
@@ -123,7 +124,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _structure(model: Any) -> Any:
-    return model.input if len(model.inputs) > 1 or isinstance(model.input, list | dict) else 0
+    """Return how the model takes its inputs: one tensor, a list of them, or a dictionary."""
+    return 0 if isinstance(model, keras.Sequential) else model.input
 
 
 def _signature(model: Any) -> Signature:
