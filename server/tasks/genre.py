@@ -29,6 +29,7 @@ LABELS = (
     *("blues", "classical", "country", "disco", "hiphop"),
     *("jazz", "metal", "pop", "reggae", "rock"),
 )
+_LEAST_SIDE = 32
 HEIGHT, WIDTH = 235, 335  # where the model leaves an axis open
 _ROW, _PICTURE = "gtzan-58@1", "kaggle-gtzan@1"
 _WINDOW = WindowRule()
@@ -70,6 +71,8 @@ def _bind_input(spec: TensorSpec, declared: Mapping[str, Any]) -> dict[str, Any]
         bound = _bind_row(spec, frontend, declared)
     else:
         bound = _bind_picture(spec, frontend)
+        if "frontend" not in declared:
+            _check_sides(spec, bound)
     scaler = {key: declared[key] for key in ("mean", "scale") if key in declared}
     _check_scaler(spec.name, scaler, width=len(bound.get("columns", [0])))
     return {"tensor": spec.name, "frontend": name, **bound, **scaler}
@@ -113,6 +116,16 @@ def _bind_picture(spec: TensorSpec, frontend: PictureFrontend) -> dict[str, Any]
             )
     whole = [1, height, width, *([1] if len(shape) == 3 else [])]
     return {"kind": "picture", "height": height, "width": width, "shape": whole}
+
+
+def _check_sides(spec: TensorSpec, bound: Mapping[str, Any]) -> None:
+    """Refuse what is more likely a table of cepstra than a picture, unless its owner says so."""
+    for axis, size in ((1, bound["height"]), (2, bound["width"])):
+        if size < _LEAST_SIDE:
+            raise BadModel(
+                f"input {spec.name!r} is {_text(spec)}: axis {axis} is too small for a "
+                "spectrogram; if it is one, name its frontend in a manifest"
+            )
 
 
 def _check_scaler(tensor: str, scaler: Mapping[str, Any], *, width: int) -> None:

@@ -64,6 +64,7 @@ def test_an_open_height_and_width_become_235_by_335() -> None:
     [
         (TensorSpec("p", (None, 235, 335, 3), "float32"), "axis 3 has 3 channels"),
         (TensorSpec("p", (None, 60), "float32"), "axis 1 must be 58"),
+        (TensorSpec("p", (None, 130, 13, 1), "float32"), "axis 2 is too small"),
         (TensorSpec("p", (None, 2, 3, 4, 5), "float32"), "axis 1 must be 58|axes"),
         (TensorSpec("p", (None, 58), "int32"), "takes int32"),
     ],
@@ -183,3 +184,9 @@ def test_a_one_hot_answer_is_called_saturated() -> None:
 def test_an_answer_that_is_no_row_of_numbers_is_refused(values: np.ndarray[Any, Any]) -> None:
     with pytest.raises(BadModel):
         reply({"genre": values}, bind(signature(ROW), {}))
+
+
+def test_a_small_picture_is_taken_when_its_owner_names_its_frontend() -> None:
+    spec = TensorSpec("p", (None, 130, 13, 1), "float32")
+    manifest = {"inputs": {"p": {"frontend": "mel-235x335@1"}}}
+    assert bind(signature(spec), manifest)["inputs"][0]["width"] == 13
