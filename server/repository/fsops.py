@@ -3,16 +3,18 @@
 A file is written without a name, flushed to disk, then linked to its name, and the folder is
 flushed: a crash before the link leaves nothing, a crash after it leaves the whole file. Where the
 file system knows no unnamed files, a name that starts with a dot stands in and is removed at the
-next start.
+next start. A name that holds a wrong file is replaced in one step, by a rename.
 """
 
 import errno
+import logging
 import os
 import secrets
 from pathlib import Path
 
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 _PART = ".part-"
+_log = logging.getLogger(__name__)
 
 
 class NewFile:
@@ -28,7 +30,7 @@ class NewFile:
         except (OSError, AttributeError) as error:
             if isinstance(error, OSError) and error.errno not in _NO_UNNAMED:
                 raise
-            self._part = folder / f"{_PART}{secrets.token_hex(8)}"
+            self._part = _part_name(folder)
             flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
             self.fd = os.open(self._part, flags, 0o640)
 
@@ -46,6 +48,10 @@ class NewFile:
         """Give the file its name and flush the folder; False when the name was taken."""
         return link_file(self.fd, name, source=self._part)
 
+    def replace(self, name: Path) -> None:
+        """Give the file its name, whatever has that name now, and flush the folder."""
+        replace_file(self.fd, name, source=self._part)
+
     def close(self) -> None:
         """Drop the descriptor, and the stand-in name where there is one."""
         os.close(self.fd)
@@ -59,15 +65,44 @@ def link_file(fd: int, name: Path, *, source: Path | None = None) -> bool:
     The inode that `fd` holds is the one that is linked, whatever has happened to its old name.
     """
     try:
-        if source is None:
-            # any src_dir_fd makes CPython call linkat(2), the only call that follows the /proc link
-            os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
-        else:
-            os.link(source, name)
+        _link(fd, name, source)
     except FileExistsError:
         return False
     flush_folder(name.parent)
     return True
+
+
+def replace_file(fd: int, name: Path, *, source: Path | None = None) -> None:
+    """Put an open file in the place of whatever has the name, in one step, and flush the folder.
+
+    Raises
+    ------
+    OSError
+        If that cannot be replaced: a folder with something in it.
+    """
+    part = _part_name(name.parent)
+    _link(fd, part, source)
+    try:
+        try:
+            part.replace(name)
+        except IsADirectoryError:
+            name.rmdir()
+            part.replace(name)
+    finally:
+        part.unlink(missing_ok=True)
+    flush_folder(name.parent)
+
+
+def _link(fd: int, name: Path, source: Path | None) -> None:
+    if source is None:
+        # any src_dir_fd makes CPython call linkat(2), the only call that follows the /proc link
+        os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
+    else:
+        os.link(source, name)
+
+
+def _part_name(folder: Path) -> Path:
+    return folder / f"{_PART}{secrets.token_hex(8)}"
 
 
 def flush_folder(folder: Path) -> None:
@@ -88,7 +123,7 @@ def try_link(source: Path, target: Path) -> None:
         If the folders cannot be written, or a link between them cannot be made.
     """
     file = NewFile(source)
-    name = target / f"{_PART}{secrets.token_hex(8)}"
+    name = _part_name(target)
     try:
         file.link(name)
     finally:
@@ -99,7 +134,12 @@ def try_link(source: Path, target: Path) -> None:
 def remove_parts(folder: Path) -> None:
     """Remove the stand-in names that a crash left behind."""
     for part in folder.glob(f"{_PART}*"):
-        part.unlink(missing_ok=True)
+        try:
+            part.unlink(missing_ok=True)
+        except OSError as error:
+            # it is not ours then (a folder, say), and it is in nobody's way
+            fields = {"part": part.name, "reason": error.strerror}
+            _log.warning("stand-in could not be removed", extra=fields)
 
 
 def free_bytes(folder: Path) -> int:

@@ -6,6 +6,7 @@
       <64 hex>                       a model file; its name is the SHA-256 of its bytes; read-only
       registry.sqlite3               the registry (and its -wal, -shm)
       .lock                          held by the process that owns the registry
+      .part-<16 hex>                 a file on its way to its name; removed at the next start
     uploads_tmp/                     UPLOADS_DIR, on the same file system
       <32 hex>.upload                a complete upload that waits for a sweep
       <any other name>               a file that somebody put here by hand; judged like an upload

@@ -68,6 +68,7 @@ class Staging:
         self._in_flight = 0
         self._bytes_in_flight = 0
         self._bytes_waiting = 0
+        self._bytes_published = 0
 
     @property
     def max_file_bytes(self) -> int:
@@ -124,10 +125,24 @@ class Staging:
         name = self._layout.new_upload()
         await _on_disk(lambda: upload.file.link(name))
         self._bytes_waiting += upload.size
+        self._bytes_published += upload.size
 
-    def count_waiting(self, waiting_bytes: int) -> None:
-        """Take over the bytes that a sweep left in staging."""
-        self._bytes_waiting = waiting_bytes
+    @property
+    def bytes_published(self) -> int:
+        """Bytes of all uploads that were ever given a name."""
+        return self._bytes_published
+
+    def count_waiting(self, waiting_bytes: int, *, since: int) -> None:
+        """Take over the bytes that a sweep left in staging.
+
+        Parameters
+        ----------
+        waiting_bytes : int
+            What is left of the names that the sweep looked at.
+        since : int
+            What `bytes_published` was before the sweep looked: it knows of nothing later.
+        """
+        self._bytes_waiting = waiting_bytes + self._bytes_published - since
 
     async def _take(self, sink: "_Sink", batch: list[bytes]) -> None:
         size = sum(map(len, batch))

@@ -8,27 +8,27 @@
 
 Promotion says nothing of what the file is; intake judges it afterwards. The order makes a crash
 harmless at any point: the name in models/ appears before the record, the name in staging goes last.
+An upload of a known digest also mends what lies damaged under its name in models/.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from server.digest import Digest
 from server.errors import Overload, StorageFull
 from server.repository import fsops
-from server.repository.layout import UPLOAD_NAME, Layout
+from server.repository.layout import Layout
+from server.repository.quiet import Left, Quiet, drop_name, open_quiet, size_of
 from server.repository.registry import Registry, State
 from server.repository.staging import StagedUpload, Staging
 from server.repository.store import ModelStore
 from server.shielding import run_to_end
 
 _MAX_WAITING = 8
+_MENDED = "model file was missing or damaged; an upload mended it"
 _log = logging.getLogger(__name__)
 
 
@@ -49,12 +49,6 @@ class SweepReport:
     promoted: list[Digest] = field(default_factory=list)
     discarded: int = 0
     left: int = 0
-
-
-class _Verdict(Enum):
-    PROMOTED = auto()
-    DISCARDED = auto()
-    LEFT = auto()
 
 
 class Sweeper:
@@ -90,6 +84,7 @@ class Sweeper:
         self._on_promoted = on_promoted
         self._lock = asyncio.Lock()
         self._waiting = 0
+        self._told: set[str] = set()
 
     async def sweep(self) -> SweepReport:
         """Judge every staged file once.
@@ -111,15 +106,43 @@ class Sweeper:
     async def settle(self, upload: StagedUpload) -> None:
         """Store an upload whose sender may register: the second half of a signed upload."""
         judged_again = await self._registry.register(upload.digest)
+        adopt = asyncio.to_thread(self._store.adopt_new, upload.file, upload.digest)
         try:
-            await run_to_end(asyncio.to_thread(self._store.adopt_new, upload.file, upload.digest))
+            adopted = await run_to_end(adopt)
         except OSError as error:
             raise StorageFull("the model could not be stored", retry_after_s=60) from error
         if await self._registry.promote(upload.digest, upload.size):
             _log.info("model promoted", extra={"digest": upload.digest.short, "by": "upload"})
+        elif adopted:
+            _log.warning(_MENDED, extra={"digest": upload.digest.short, "by": "upload"})
         elif not judged_again:
             return
         self._on_promoted()
+
+    async def adopt_stored(self, digest: Digest) -> bool:
+        """Promote a registered digest whose file lies in the store: the registry had been lost.
+
+        Parameters
+        ----------
+        digest : Digest
+            What was just registered.
+
+        Returns
+        -------
+        bool
+            True when this call promoted it.
+        """
+        if not self._store.holds(digest):
+            return False
+        try:
+            promoted = await run_to_end(self._promote_stored(digest))
+        except OSError as error:
+            fields = {"digest": digest.short, "reason": error.strerror}
+            _log.error("file in the store could not be read", extra=fields)
+            return False
+        if promoted:
+            self._on_promoted()
+        return promoted
 
     async def reconcile(self) -> None:
         """Make the registry agree with the store, whatever interrupted the last run."""
@@ -131,19 +154,30 @@ class Sweeper:
             _log.warning("model file is missing", extra={"digest": digest.short})
             await self._registry.forget_file(digest)
         for digest in stored - recorded:
-            await self._promote_stored(digest)
+            try:
+                await self._promote_stored(digest, starting=True)
+            except OSError as error:
+                # whatever somebody put there must not keep the server from its start
+                fields = {"digest": digest.short, "reason": error.strerror}
+                _log.error("file in the store could not be settled", extra=fields)
 
-    async def _promote_stored(self, digest: Digest) -> None:
+    async def _promote_stored(self, digest: Digest, *, starting: bool = False) -> bool:
         known = await self._registry.get(digest)
         if known is None:
             _log.warning("file in the store was never registered", extra={"digest": digest.short})
-        elif known.state is State.REGISTERED:
-            size = await asyncio.to_thread(_verify, self._layout, digest)
-            if size is None:
-                _log.error("file in the store is damaged; removed", extra={"digest": digest.short})
-                await asyncio.to_thread(self._store.remove, digest)
-            elif await self._registry.promote(digest, size):
+            return False
+        if known.state is not State.REGISTERED:
+            return False
+        size = await asyncio.to_thread(self._store.verify, digest)
+        if size is not None:
+            promoted = await self._registry.promote(digest, size)
+            if promoted:
                 _log.info("model promoted", extra={"digest": digest.short, "by": "recovery"})
+            return promoted
+        _log.error("file in the store is damaged", extra={"digest": digest.short})
+        if starting:  # later, an upload may be mending it at this very moment
+            await asyncio.to_thread(self._store.remove, digest)
+        return False
 
     async def _sweep_alone(self) -> SweepReport:
         async with self._lock:
@@ -151,123 +185,70 @@ class Sweeper:
 
     async def _sweep(self) -> SweepReport:
         report = SweepReport()
-        left_bytes = 0
-        for name in await asyncio.to_thread(self._layout.staged):
-            try:
-                verdict, digest = await self._settle_name(name)
-            except OSError as error:
-                # one file that the disk cannot read or link must not keep the others waiting
-                _log.error("upload could not be settled", extra={"reason": error.strerror})
-                verdict, digest = _Verdict.LEFT, None
-            if verdict is _Verdict.PROMOTED and digest is not None:
-                report.promoted.append(digest)
-            elif verdict is _Verdict.DISCARDED:
-                report.discarded += 1
-            else:
-                report.left += 1
-                left_bytes += await asyncio.to_thread(_size, self._layout, name)
-        self._staging.count_waiting(left_bytes)
-        if report.promoted:
-            self._on_promoted()
-        if report.promoted or report.discarded:
-            counts = {"promoted": len(report.promoted), "discarded": report.discarded}
-            _log.info("sweep", extra=counts)
+        published = self._staging.bytes_published
+        names = await asyncio.to_thread(self._layout.staged)
+        self._told.intersection_update(names)
+        try:
+            for name in names:
+                await self._settle_name(name, report)
+        finally:
+            # an error with one name must not make intake miss what the others became
+            if report.promoted:
+                self._on_promoted()
+            left_bytes = await asyncio.to_thread(size_of, self._layout, names)
+            self._staging.count_waiting(left_bytes, since=published)
+            if report.promoted or report.discarded:
+                counts = {"promoted": len(report.promoted), "discarded": report.discarded}
+                _log.info("sweep", extra=counts)
         return report
 
-    async def _settle_name(self, name: str) -> tuple[_Verdict, Digest | None]:
+    async def _settle_name(self, name: str, report: SweepReport) -> None:
         """Judge one name in staging, if its file is quiet."""
-        opened = await asyncio.to_thread(_open_quiet, self._layout, name)
-        if opened is None:
-            return _Verdict.LEFT, None
-        fd, digest, status = opened
         try:
-            return await self._judge(fd, digest, status, name), digest
-        finally:
-            os.close(fd)
+            file = await asyncio.to_thread(open_quiet, self._layout, name)
+            if isinstance(file, Quiet):
+                try:
+                    left = await self._judge(file, name, report)
+                finally:
+                    os.close(file.fd)
+            else:
+                left = file
+        except OSError as error:
+            # one file that the disk cannot read or link must not keep the others waiting
+            _log.error("upload could not be settled", extra={"reason": error.strerror})
+            report.left += 1
+            return
+        if left is not None:
+            report.left += 1
+            self._tell(name, left)
 
-    async def _judge(self, fd: int, digest: Digest, status: os.stat_result, name: str) -> _Verdict:
+    async def _judge(self, file: Quiet, name: str, report: SweepReport) -> Left | None:
+        digest, size = file.digest, file.status.st_size
         known = await self._registry.get(digest)
+        if file.status.st_nlink > 1 and not self._store.is_file_of(digest, file.status):
+            return Left.LINKS
         promoted = False
-        if status.st_nlink > 1 and not self._store.is_file_of(digest, status):
-            return _Verdict.LEFT
-        if known is not None and known.state is not State.REJECTED:
-            if not self._store.holds(digest):
-                await asyncio.to_thread(self._adopt, fd, digest)
-            promoted = await self._registry.promote(digest, status.st_size)
-        await asyncio.to_thread(_drop_name, self._layout, name, status)
-        if promoted:
-            _log.info("model promoted", extra={"digest": digest.short, "by": "sweep"})
-        elif known is None:
+        if known is None:
             _log.info("upload discarded: not registered", extra={"digest": digest.short})
-        return _Verdict.PROMOTED if promoted else _Verdict.DISCARDED
-
-    def _adopt(self, fd: int, digest: Digest) -> None:
-        os.fsync(fd)
-        self._store.adopt(fd, digest)
-
-
-def _open_quiet(layout: Layout, name: str) -> tuple[int, Digest, os.stat_result] | None:
-    """Open and hash a file that is ours alone and that nobody is writing; None for any other."""
-    try:
-        fd = os.open(layout.uploads / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        else:
+            adopted = await asyncio.to_thread(self._adopt, file)
+            promoted = await self._registry.promote(digest, size)
+            if promoted:
+                report.promoted.append(digest)
+                _log.info("model promoted", extra={"digest": digest.short, "by": "sweep"})
+            elif adopted:
+                fields = {"digest": digest.short, "by": "sweep", "state": known.state.value}
+                _log.warning(_MENDED, extra=fields)
+        await asyncio.to_thread(drop_name, self._layout, name, file.status)
+        report.discarded += not promoted
         return None
-    try:
-        before = os.fstat(fd)
-        if _is_plain(before) and _is_quiet(fd, name):
-            digest = Digest.of_file(fd)
-            after = os.fstat(fd)
-            if _is_quiet(fd, name) and _unchanged(before, after):
-                kept, fd = fd, -1
-                return kept, digest, after
-        return None
-    finally:
-        if fd >= 0:
-            os.close(fd)
 
+    def _adopt(self, file: Quiet) -> bool:
+        os.fsync(file.fd)
+        return self._store.adopt(file.fd, file.digest)
 
-def _is_plain(status: os.stat_result) -> bool:
-    # a second name is fine when it is the store's: a crash between link and unlink leaves it so
-    owned = status.st_nlink <= 2 and status.st_uid == os.geteuid()
-    return stat.S_ISREG(status.st_mode) and owned
-
-
-def _is_quiet(fd: int, name: str) -> bool:
-    """Tell whether no process has the file open for writing."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # no leases on this file system: only what staging itself linked is known to be complete
-        return UPLOAD_NAME.fullmatch(name) is not None
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return True
-
-
-def _unchanged(before: os.stat_result, after: os.stat_result) -> bool:
-    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-
-
-def _drop_name(layout: Layout, name: str, status: os.stat_result) -> None:
-    path = layout.uploads / name
-    try:
-        if os.path.samestat(os.lstat(path), status):
-            path.unlink()
-    except FileNotFoundError:
-        pass
-
-
-def _size(layout: Layout, name: str) -> int:
-    try:
-        return os.lstat(layout.uploads / name).st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _verify(layout: Layout, digest: Digest) -> int | None:
-    fd = os.open(layout.model(digest), os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        return os.fstat(fd).st_size if Digest.of_file(fd) == digest else None
-    finally:
-        os.close(fd)
+    def _tell(self, name: str, left: Left) -> None:
+        """Say once why a name stays; what is being written is no news."""
+        if left not in {Left.BUSY, Left.GONE} and name not in self._told:
+            self._told.add(name)
+            _log.warning("upload left alone", extra={"upload": name, "reason": left.value})

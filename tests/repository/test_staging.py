@@ -104,3 +104,19 @@ def test_a_stand_in_that_a_crash_left_is_removed(
     fsops.remove_parts(tmp_path)
     assert list(tmp_path.iterdir()) == []
     file.close()
+
+
+def test_a_stand_in_that_is_a_folder_stops_nobody(tmp_path: Path) -> None:
+    (tmp_path / ".part-a").mkdir()
+    (tmp_path / ".part-b").write_bytes(b"half")
+    fsops.remove_parts(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".part-a"]
+
+
+async def test_what_is_published_during_a_sweep_stays_counted(house: House) -> None:
+    before = house.staging.bytes_published
+    for letter in (b"a", b"b"):
+        await house.upload(letter * 100_000)
+    house.staging.count_waiting(0, since=before)
+    with pytest.raises(StorageFull):
+        await house.upload(b"c" * 100_000)

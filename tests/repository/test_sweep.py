@@ -1,14 +1,49 @@
 """server/repository/sweep.py on a real disk."""
 
 import asyncio
+import logging
 import os
 import secrets
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from server.errors import Overload
+from server.digest import Digest
+from server.errors import Overload, StorageFull
 from server.repository.registry import State
 from tests.repository.conftest import House, digest_of, pieces
+
+
+async def state_of(house: House, digest: Digest) -> State | None:
+    model = await house.registry.get(digest)
+    return None if model is None else model.state
+
+
+async def promoted(house: House, data: bytes) -> Digest:
+    """Promote bytes by a sweep."""
+    await house.registry.register(digest_of(data))
+    await house.upload(data)
+    assert (await house.sweeper.sweep()).promoted == [digest_of(data)]
+    return digest_of(data)
+
+
+def damage(house: House, digest: Digest) -> None:
+    house.store.path(digest).unlink()
+    house.store.path(digest).write_bytes(b"other bytes")
+
+
+def refuse_changes(house: House, digest: Digest) -> None:
+    """Let the registry's database refuse what would change one model."""
+    with closing(sqlite3.connect(house.layout.models / "registry.sqlite3")) as database:
+        database.execute(
+            "CREATE TRIGGER refuse BEFORE UPDATE ON model "
+            f"WHEN OLD.digest = x'{digest.hex}' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+        database.commit()
 
 
 async def test_a_registered_upload_is_promoted(house: House) -> None:
@@ -148,3 +183,187 @@ async def test_too_many_sweeps_at_once_are_refused(house: House) -> None:
     sweeps = [house.sweeper.sweep() for _ in range(20)]
     results = await asyncio.gather(*sweeps, return_exceptions=True)
     assert sum(isinstance(result, Overload) for result in results) == 12
+
+
+async def test_an_upload_mends_a_damaged_model(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = await promoted(house, b"model")
+    damage(house, digest)
+    await house.upload(b"model")
+    report = await house.sweeper.sweep()
+    assert (report.promoted, report.discarded) == ([], 1)
+    assert house.store.path(digest).read_bytes() == b"model"
+    assert "mended" in caplog.text
+
+
+async def test_a_signed_upload_mends_a_damaged_model(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = await promoted(house, b"model")
+    damage(house, digest)
+    async with house.staging.receive(pieces(b"model")) as upload:
+        await house.sweeper.settle(upload)
+    assert house.store.path(digest).read_bytes() == b"model"
+    assert "mended" in caplog.text
+
+
+async def test_a_rejected_model_is_mended_as_well(house: House) -> None:
+    digest = await promoted(house, b"model")
+    model = await house.registry.get(digest)
+    assert model is not None
+    await house.registry.reject(model, "its bytes were damaged")
+    damage(house, digest)
+    await house.upload(b"model")
+    await house.sweeper.sweep()
+    assert house.store.verify(digest) == 5
+
+
+@pytest.mark.parametrize("how", ["signed", "swept"])
+async def test_wrong_bytes_under_the_name_are_not_promoted(house: House, how: str) -> None:
+    digest = digest_of(b"model")
+    await house.registry.register(digest)
+    house.store.path(digest).write_bytes(b"other bytes")
+    if how == "signed":
+        async with house.staging.receive(pieces(b"model")) as upload:
+            await house.sweeper.settle(upload)
+    else:
+        await house.upload(b"model")
+        assert (await house.sweeper.sweep()).promoted == [digest]
+    assert house.store.path(digest).read_bytes() == b"model"
+    assert await state_of(house, digest) is State.PROMOTED
+
+
+async def test_a_name_that_cannot_be_freed_leaves_a_swept_upload(house: House) -> None:
+    digest = digest_of(b"model")
+    await house.registry.register(digest)
+    (house.store.path(digest) / "inside").mkdir(parents=True)
+    await house.upload(b"model")
+    assert (await house.sweeper.sweep()).left == 1
+    assert await state_of(house, digest) is State.REGISTERED
+
+
+async def test_a_name_that_cannot_be_freed_refuses_a_signed_upload(house: House) -> None:
+    digest = digest_of(b"model")
+    (house.store.path(digest) / "inside").mkdir(parents=True)
+    async with house.staging.receive(pieces(b"model")) as upload:
+        with pytest.raises(StorageFull):
+            await house.sweeper.settle(upload)
+    assert await state_of(house, digest) is State.REGISTERED
+
+
+def link_nowhere(name: Path) -> None:
+    name.symlink_to(name.parent / "nowhere")
+
+
+def link_to_itself(name: Path) -> None:
+    name.symlink_to(name)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, link_nowhere, link_to_itself])
+async def test_garbage_in_the_store_does_not_stop_the_start(
+    house: House, make: Callable[[Path], None]
+) -> None:
+    garbage, known = digest_of(b"garbage"), digest_of(b"model")
+    for digest in (garbage, known):
+        await house.registry.register(digest)
+    make(house.store.path(garbage))
+    make(house.store.path(digest_of(b"never registered")))
+    (house.layout.models / ".part-folder").mkdir()
+    house.store.path(known).write_bytes(b"model")
+    await house.sweeper.reconcile()
+    assert await state_of(house, garbage) is State.REGISTERED
+    assert await state_of(house, known) is State.PROMOTED
+
+
+async def test_an_error_of_the_registry_does_not_lose_what_was_promoted(house: House) -> None:
+    for name in ("a", "b"):
+        (house.layout.uploads / name).write_bytes(name.encode() * 100_000)
+        await house.registry.register(digest_of(name.encode() * 100_000))
+    refuse_changes(house, digest_of(b"b" * 100_000))
+    with pytest.raises(sa.exc.DatabaseError):
+        await house.sweeper.sweep()
+    assert house.woken == [True]
+    assert house.names() == ["b"]
+    await house.upload(b"c" * 100_000)
+    with pytest.raises(StorageFull):  # "b" still waits, and is counted
+        await house.upload(b"d" * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("symlink", "symbolic link"),
+        ("fifo", "no regular file"),
+        ("owner", "foreign owner"),
+        ("one link", "hard links"),
+        ("two links", "hard links"),
+    ],
+)
+async def test_a_name_that_stays_is_told_once(
+    house: House, caplog: pytest.LogCaptureFixture, kind: str, reason: str
+) -> None:
+    name = house.layout.uploads / "odd"
+    match kind:
+        case "symlink":
+            name.symlink_to("elsewhere")
+        case "fifo":
+            os.mkfifo(name)
+        case "owner":
+            if os.geteuid() != 0:
+                pytest.skip("needs root, to give a file away")
+            name.write_bytes(b"foreign")
+            os.chown(name, 12345, -1)
+        case _:
+            name.write_bytes(b"linked")
+            for number in range(1 if kind == "one link" else 2):
+                os.link(name, house.layout.models / f"link-{number}")
+    for _ in range(3):
+        assert (await house.sweeper.sweep()).left == 1
+    told = [record for record in caplog.records if record.getMessage() == "upload left alone"]
+    assert [vars(record)["reason"] for record in told] == [reason]
+    name.unlink()
+    await house.sweeper.sweep()
+    name.symlink_to("elsewhere")
+    await house.sweeper.sweep()
+    assert caplog.text.count("upload left alone") == 2
+
+
+async def test_a_file_that_is_being_written_is_no_news(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open(house.layout.uploads / "by-hand.h5", "wb") as file, caplog.at_level(logging.DEBUG):
+        file.write(b"first half")
+        await house.sweeper.sweep()
+    assert "left alone" not in caplog.text
+
+
+async def test_a_stored_file_is_adopted_when_its_digest_is_registered(house: House) -> None:
+    digest = digest_of(b"model")
+    house.store.path(digest).write_bytes(b"model")
+    assert not await house.sweeper.adopt_stored(digest)
+    await house.registry.register(digest)
+    assert await house.sweeper.adopt_stored(digest)
+    assert await state_of(house, digest) is State.PROMOTED
+    assert not await house.sweeper.adopt_stored(digest)
+    assert house.woken == [True]
+
+
+def nothing(_name: Path) -> None:
+    pass
+
+
+def other_bytes(name: Path) -> None:
+    name.write_bytes(b"other bytes")
+
+
+@pytest.mark.parametrize("make", [nothing, other_bytes, os.mkdir, os.mkfifo, link_nowhere])
+async def test_what_is_not_intact_is_not_adopted(
+    house: House, make: Callable[[Path], None]
+) -> None:
+    digest = digest_of(b"model")
+    await house.registry.register(digest)
+    make(house.store.path(digest))
+    assert not await house.sweeper.adopt_stored(digest)
+    assert await state_of(house, digest) is State.REGISTERED
+    assert house.woken == []
