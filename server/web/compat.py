@@ -138,6 +138,7 @@ def model_routes(
             (await contracts()).check(check_manifest(manifest))
         if await registry.register(digest, manifest):
             intake.wake()
+        await sweeper.adopt_stored(digest)  # after a lost registry its file may be here already
         return json_response({"msg": "model hash stored"})
 
     @bp.get("/hashmodels")
