@@ -129,7 +129,7 @@ class Staging:
 
     @property
     def bytes_published(self) -> int:
-        """Bytes of all uploads that were ever given a name."""
+        """Count the bytes of all uploads that were ever given a name."""
         return self._bytes_published
 
     def count_waiting(self, waiting_bytes: int, *, since: int) -> None:

@@ -96,14 +96,15 @@ def open_payload(
         _check_age(int.from_bytes(decode_canonical(stamp[1])), now=now, max_age_s=max_age_s)
         value = value[: -len(stamp[1]) - 1]
     fields = _parse(bytes(value), raw)
-    stamped = fields.pop("_ts", None)
-    if stamped is not None:
+    stamped = None
+    if "_ts" in fields:
+        stamped = fields.pop("_ts")
         _check_age(stamped, now=now, max_age_s=max_age_s)
     if "_path" in fields and fields.pop("_path") != path:
         raise BadSignature
-    nonce = fields.pop("_nonce", None)
-    if nonce is None:
+    if "_nonce" not in fields:
         return Payload(fields, None, 0.0)
+    nonce = fields.pop("_nonce")
     if not isinstance(nonce, str) or not 0 < len(nonce) <= _MAX_NONCE or stamped is None:
         raise MalformedRequest("a '_nonce' is a text of 1 to 256 characters, and needs a '_ts'")
     return Payload(fields, nonce, stamped + max_age_s)

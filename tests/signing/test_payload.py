@@ -170,7 +170,8 @@ def test_a_nonce_is_handed_out_with_the_time_it_matters() -> None:
 
 
 @pytest.mark.parametrize(
-    "extra", [{"_nonce": "n"}, {"_nonce": "", "_ts": NOW}, {"_nonce": 1, "_ts": NOW}]
+    "extra",
+    [{"_nonce": "n"}, {"_nonce": "", "_ts": NOW}, {"_nonce": 1, "_ts": NOW}, {"_nonce": None}],
 )
 def test_a_nonce_without_its_time_is_malformed(extra: dict[str, object]) -> None:
     with pytest.raises(MalformedRequest, match="_nonce"):
