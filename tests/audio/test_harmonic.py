@@ -15,10 +15,11 @@ def _separate(librosa: ModuleType, y: NDArray[np.float32]) -> Parts:
 
 
 @pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")
-@pytest.mark.parametrize("samples", [1025, 5000, 3 * 22_050, 128 * 512])
+@pytest.mark.parametrize("samples", [5000, 3 * 22_050, 128 * 512])
 def test_both_parts_are_librosas(
     librosa: ModuleType, melody: Callable[..., NDArray[np.float32]], samples: int
 ) -> None:
+    # not fewer: librosa 0.11 leaves memory of three frames uninitialised, now and then NaN
     y = melody(samples / 22_050)
     parts = _separate(librosa, y)
     expected = librosa.decompose.hpss(librosa.stft(y, pad_mode="reflect"))
