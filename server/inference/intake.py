@@ -79,15 +79,21 @@ class Intake:
         """Judge what is promoted, for as long as the server runs."""
         while True:
             self._wake.clear()
-            for model in await self._registry.in_state(State.PROMOTED):
-                if model.digest not in self._judging:
-                    self._judging[model.digest] = self._spawn(self._settle(model))
-            await self._remove_rejected()
+            try:
+                await self._look()
+            except Exception:  # a boundary: a full disk or a busy database must not end the judging
+                _log.exception("promoted files could not be looked through")
             try:
                 async with asyncio.timeout(_LOOK_S):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def _look(self) -> None:
+        for model in await self._registry.in_state(State.PROMOTED):
+            if model.digest not in self._judging:
+                self._judging[model.digest] = self._spawn(self._settle(model))
+        await self._remove_rejected()
 
     def stop_waiting(self) -> None:
         """Let nobody wait for a model any longer: the server is stopping."""

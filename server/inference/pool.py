@@ -188,6 +188,10 @@ class ChildPool:
                 except asyncio.CancelledError:
                     _settle(answer, Overload("the process was stopped"))
                     raise
+                except Exception:  # a boundary: nobody may wait for an answer that never comes
+                    _settle(answer, WorkerFailed("the call could not be made"))
+                    _log.exception("child could not be called", extra=self._fields("unforeseen"))
+                    return True
                 else:
                     if not answer.done():
                         answer.set_result(result)

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +88,25 @@ async def test_a_child_that_dies_idle_is_replaced(make_pool: MakePool) -> None:
         while pool.alive:
             await asyncio.sleep(0.01)
     assert (await ask(pool, "echo", text="x"))["pid"] != first
+
+
+async def test_a_child_that_cannot_be_started_for_a_while_is_started_later(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pool = make_pool()
+    first = (await pool.ready())["pid"]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    os.kill(first, signal.SIGKILL)
+    async with asyncio.timeout(30):
+        while pool.alive:
+            await asyncio.sleep(0.01)
+    with pytest.raises(WorkerFailed, match="could not be started"):
+        await ask(pool, "echo", text="x")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with asyncio.timeout(30):
+        while not pool.alive:
+            await asyncio.sleep(0.01)
+    assert (await ask(pool, "echo", text="x"))["text"] == "x"
 
 
 async def test_a_child_that_has_served_enough_is_replaced(make_pool: MakePool) -> None:
