@@ -40,6 +40,12 @@ async def make_pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakePool]:
         await pool.close()
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 async def ask(pool: ChildPool, op: str, **fields: object) -> dict[str, Any]:
     return (await pool.call(Message({"op": op, **fields}))).fields
 
@@ -84,9 +90,7 @@ async def test_a_child_that_dies_idle_is_replaced(make_pool: MakePool) -> None:
     pool = make_pool()
     first = (await pool.ready())["pid"]
     os.kill(first, signal.SIGKILL)
-    async with asyncio.timeout(30):
-        while pool.alive:
-            await asyncio.sleep(0.01)
+    await until(lambda: pool.alive == 0)
     assert (await ask(pool, "echo", text="x"))["pid"] != first
 
 
@@ -97,15 +101,11 @@ async def test_a_child_that_cannot_be_started_for_a_while_is_started_later(
     first = (await pool.ready())["pid"]
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     os.kill(first, signal.SIGKILL)
-    async with asyncio.timeout(30):
-        while pool.alive:
-            await asyncio.sleep(0.01)
+    await until(lambda: pool.alive == 0)
     with pytest.raises(WorkerFailed, match="could not be started"):
         await ask(pool, "echo", text="x")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    async with asyncio.timeout(30):
-        while not pool.alive:
-            await asyncio.sleep(0.01)
+    await until(lambda: pool.alive > 0)
     assert (await ask(pool, "echo", text="x"))["text"] == "x"
 
 
