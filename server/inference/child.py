@@ -65,7 +65,7 @@ def _answer(connection: socket.socket, handler: Handler, message: Message) -> No
         members = json.loads(json.dumps(error.members))
         problem = {"slug": error.slug, "detail": error.detail, "members": members}
         answer = Message({"problem": problem})
-    for buffer in frames.encode(answer):
+    for buffer in answer.buffers():
         connection.sendall(buffer)
 
 

@@ -41,6 +41,16 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """A tensor whose rows lie in memory of their own; the receiver gets one `Part`."""
+
+    name: str
+    rows: Sequence[bytes | memoryview]
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """Fields, and the parts that belong to them."""
 
@@ -51,16 +61,34 @@ class Message:
         """Return the part of that name."""
         return next((part for part in self.parts if part.name == name), None)
 
+    def buffers(self) -> list[bytes | memoryview]:
+        """Return the buffers of a frame, in order; the parts are not copied."""
+        return _frame(self.fields, [(part, [part.data]) for part in self.parts])
 
-def encode(message: Message) -> list[bytes | memoryview]:
-    """Return the buffers of a frame, in order; the parts are not copied."""
+
+@dataclass(frozen=True, slots=True)
+class BatchMessage:
+    """Fields, and tensors whose rows lie apart; who receives it sees a `Message`."""
+
+    fields: dict[str, Any]
+    batches: Sequence[Batch]
+
+    def buffers(self) -> list[bytes | memoryview]:
+        """Return the buffers of a frame, in order; the rows are not copied."""
+        return _frame(self.fields, [(batch, batch.rows) for batch in self.batches])
+
+
+def _frame(
+    fields: dict[str, Any], parts: Sequence[tuple[Part | Batch, Sequence[bytes | memoryview]]]
+) -> list[bytes | memoryview]:
+    sizes = [sum(map(len, buffers)) for _, buffers in parts]
     listed = [
-        {"name": p.name, "size": len(p.data), "dtype": p.dtype, "shape": p.shape}
-        for p in message.parts
+        {"name": part.name, "size": size, "dtype": part.dtype, "shape": part.shape}
+        for (part, _), size in zip(parts, sizes, strict=True)
     ]
-    head = json.dumps({**message.fields, "parts": listed}).encode()
-    payload = sum(len(part.data) for part in message.parts)
-    return [_PREFIX.pack(len(head), payload), head, *(part.data for part in message.parts)]
+    head = json.dumps({**fields, "parts": listed}).encode()
+    prefix = _PREFIX.pack(len(head), sum(sizes))
+    return [prefix, head, *(buffer for _, buffers in parts for buffer in buffers)]
 
 
 def read_prefix(prefix: bytes, *, max_payload: int) -> tuple[int, int]:

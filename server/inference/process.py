@@ -1,6 +1,7 @@
 """One child process, seen from the web process: start it, call it, end it."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import re
@@ -22,7 +23,7 @@ from server.errors import (
     every_error,
 )
 from server.inference import frames
-from server.inference.frames import SOCKET_FD, BadFrame, Message
+from server.inference.frames import SOCKET_FD, BadFrame, BatchMessage, Message
 from server.shielding import run_to_end
 
 _log = logging.getLogger(__name__)
@@ -87,9 +88,28 @@ class Child:
 
     @classmethod
     async def start(
-        cls, module: str, config: dict[str, Any], *, timeout_s: float, nice: int
+        cls,
+        module: str,
+        config: dict[str, Any],
+        *,
+        timeout_s: float,
+        nice: int,
+        output: int | None = None,
     ) -> Self:
         """Start `python -m module`, send it its configuration and wait until it is ready.
+
+        Parameters
+        ----------
+        module : str
+            Of this package.
+        config : dict
+            What the child is told first.
+        timeout_s : float
+            Longest start.
+        nice : int
+            How much lower its priority is.
+        output : int or None
+            An open file that the child may write; it finds its number as `output_fd`.
 
         Raises
         ------
@@ -97,13 +117,14 @@ class Child:
             The problem that the child found, or `WorkerFailed`.
         """
         try:
-            child = await cls._launch(module, nice=nice)
+            child, written = await cls._launch(module, nice=nice, output=output)
         except OSError as error:
             # no descriptors, no disk, no temporary folder: perhaps only for now
             _log.error("child could not be started", extra={"child": module, "why": error})
             raise WorkerFailed("the process could not be started") from error
         try:
-            child.ready = (await child.call(Message(config), timeout_s=timeout_s)).fields
+            first = Message(config | written)
+            child.ready = (await child.call(first, timeout_s=timeout_s)).fields
         except WorkerFailed:
             await child.end()
             child.log_last_words(module)
@@ -114,18 +135,27 @@ class Child:
         return child
 
     @classmethod
-    async def _launch(cls, module: str, *, nice: int) -> Self:
+    async def _launch(
+        cls, module: str, *, nice: int, output: int | None
+    ) -> tuple[Self, dict[str, Any]]:
         folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+        given: list[int] = []
         try:
+            if output is not None:  # above the number that the socket moves to
+                given.append(fcntl.fcntl(output, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 1))
             ours, theirs = socket.socketpair()
             with theirs:
-                process = await _spawn(module, theirs.fileno(), folder, nice=nice)
-            return cls(process, await _connect(ours, process), folder)
+                process = await _spawn(module, theirs.fileno(), folder, nice=nice, given=given)
+            child = cls(process, await _connect(ours, process), folder)
+            return child, {"output_fd": given[0]} if given else {}
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        finally:
+            for fd in given:
+                os.close(fd)
 
-    async def call(self, message: Message, *, timeout_s: float) -> Message:
+    async def call(self, message: Message | BatchMessage, *, timeout_s: float) -> Message:
         """Send a message and return the answer; after `WorkerFailed` the child must be ended.
 
         Raises
@@ -137,7 +167,7 @@ class Child:
         """
         try:
             async with asyncio.timeout(timeout_s):
-                for buffer in frames.encode(message):
+                for buffer in message.buffers():
                     await self._send(memoryview(buffer))
                 prefix = await self._reader.readexactly(frames.PREFIX_BYTES)
                 sizes = frames.read_prefix(prefix, max_payload=_MAX_ANSWER_BYTES)
@@ -180,7 +210,7 @@ class Child:
 
 
 async def _spawn(
-    module: str, fd: int, folder: Path, *, nice: int
+    module: str, fd: int, folder: Path, *, nice: int, given: list[int]
 ) -> tuple[asyncio.SubprocessTransport, _Output]:
     boot = _BOOT.format(nice=nice, fd=SOCKET_FD, death=_PR_SET_PDEATHSIG)
     command = [sys.executable, "-c", boot, module, str(fd), str(os.getpid())]
@@ -190,7 +220,7 @@ async def _spawn(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        pass_fds=[fd],
+        pass_fds=[fd, *given],
         cwd=folder,
         env=_environment(folder),
         process_group=0,  # no Ctrl-C of ours; in a session of its own `nice` would not count

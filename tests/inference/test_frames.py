@@ -18,7 +18,7 @@ def taken_apart(raw: bytes) -> Message:
 
 
 def joined(message: Message) -> bytes:
-    return b"".join(bytes(buffer) for buffer in frames.encode(message))
+    return b"".join(bytes(buffer) for buffer in message.buffers())
 
 
 def test_a_message_comes_out_as_it_went_in() -> None:
