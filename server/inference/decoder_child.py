@@ -1,7 +1,8 @@
 """The process that turns sounds into tensors and tensors into replies.
 
 When it starts it describes the tasks and frontends, so that the web process knows them without
-importing them.
+importing them. What it makes of a sound can be kept and given again, see `frontend`; nothing is
+kept here.
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from server.audio.frontends import FRONTENDS, RowFrontend, describe_frontends
 from server.audio.spectrum import SAMPLE_RATE_HZ
@@ -16,6 +18,8 @@ from server.inference.child import Handler, serve, to_array, to_part
 from server.inference.frames import Message
 from server.tasks import TASKS
 from server.tasks.contract import Call
+
+_KNOWN, _VALUE = "known:", "value:"
 
 
 def start(_config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
@@ -29,16 +33,46 @@ def start(_config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler
 
 
 def frontend(message: Message) -> Message:
-    """Make a model's tensors from a call."""
-    binding = message.fields["binding"]
-    sound, csv = message.part("sound"), message.part("csv")
+    """Make a model's tensors from a call.
+
+    ::
+
+        asked     fields  binding, ext, window: what was told of it before, or null
+                  parts   sound, csv, known:<value name> ...
+        answered  fields  told: window, features; same: {value name: tensor name}
+                  parts   the tensors in the binding's order, then value:<value name> ...
+
+    A raw value that was made in this call is answered for keeping, as a part of its own or, where
+    its numbers are those of a tensor, by that tensor's name. With every value known that the
+    binding needs, and the window, the sound may be left out.
+    """
+    fields = message.fields
+    binding, sound, csv = fields["binding"], message.part("sound"), message.part("csv")
     call = Call(
         sound=bytes(sound.data) if sound else b"",
-        ext=message.fields["ext"],
+        ext=fields["ext"],
         csv=bytes(csv.data) if csv else b"",
+        window=fields.get("window"),
+        known={
+            part.name.removeprefix(_KNOWN): to_array(part)
+            for part in message.parts
+            if part.name.startswith(_KNOWN)
+        },
     )
-    tensors, told = TASKS[binding["task"]].frontend(call, binding)
-    return Message({"told": told}, [to_part(name, value) for name, value in tensors.items()])
+    prepared = TASKS[binding["task"]].frontend(call, binding)
+    tensors, same = prepared.tensors, {}
+    parts = [to_part(name, tensor) for name, tensor in tensors.items()]
+    for name, value in prepared.made.items():
+        twin = next((key for key, tensor in tensors.items() if _is_same(tensor, value)), None)
+        if twin is None:
+            parts.append(to_part(_VALUE + name, value))
+        else:
+            same[name] = twin
+    return Message({"told": prepared.told, "same": same}, parts)
+
+
+def _is_same(tensor: NDArray[Any], value: NDArray[Any]) -> bool:
+    return tensor.dtype == value.dtype and np.array_equal(tensor.ravel(), value.ravel())
 
 
 def decode(message: Message) -> Message:

@@ -10,7 +10,7 @@ The web process sees the contract and the binding as data only; it imports no ta
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -69,11 +69,38 @@ class Call:
         The format that the caller named.
     csv : bytes
         A feature row; empty to have it computed.
+    window : dict or None
+        What was told of this sound's window before.
+    known : mapping of str to np.ndarray
+        Raw values by name that were made of this sound before. With all that the binding needs, and
+        the window, `sound` may be empty.
     """
 
     sound: bytes
     ext: str | None
     csv: bytes
+    window: dict[str, Any] | None = None
+    known: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a frontend makes of a call.
+
+    Attributes
+    ----------
+    tensors : dict of str to np.ndarray
+        The model's inputs by name.
+    told : dict
+        How they were made, as JSON values.
+    made : dict of str to np.ndarray
+        The raw values by name that were computed for this call: before columns are chosen and
+        scaled, so that they serve every model on this sound.
+    """
+
+    tensors: Tensors
+    told: dict[str, Any]
+    made: dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +139,14 @@ class Task:
     bind : callable
         Signature and manifest to binding; raises `BadModel` naming the axis that is wrong.
     frontend : callable
-        Call and binding to the model's tensors, and what to tell about how they were made.
+        Call and binding to the model's tensors, and what else is known then.
     decode : callable
         Output tensors and binding to the reply.
     """
 
     contract: Contract
     bind: Callable[[Signature, Mapping[str, Any]], dict[str, Any]]
-    frontend: Callable[[Call, Mapping[str, Any]], tuple[Tensors, dict[str, Any]]]
+    frontend: Callable[[Call, Mapping[str, Any]], Prepared]
     decode: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any]], dict[str, Any]]
 
 

@@ -2,9 +2,12 @@
 
 ::
 
-    sound -> 30 s window -> picture frontend -> [n, H, W, 1] --.
-                        `-> feature row ------> [n, 58] --------+-> model -> [n, 10]
-    csv (in its place) ----^
+    sound -> 30 s window -> picture frontend -> scaler -> [n, H, W, 1] --.
+                        `-> feature row --.                              +-> model -> [n, 10]
+    csv (in its place) -------------------+-> scaler --> [n, 58] --------'
+
+What a frontend makes before the scaler is a *raw value* with a name (``gtzan-58@1``,
+``kaggle-gtzan@1 235x335``): the same for every model, so that it can be kept and given again.
 
 Either input alone makes a genre model too. Without a manifest the model's own signature says which
 input is which, the picture is the Kaggle set's and the labels are GTZAN's, because such models were
@@ -23,7 +26,16 @@ from server.audio.frontends import FRONTENDS, PictureFrontend, RowFrontend
 from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.audio.window import WindowRule
 from server.errors import BadModel
-from server.tasks.contract import Call, Contract, Signature, Task, Tensors, TensorSpec, names
+from server.tasks.contract import (
+    Call,
+    Contract,
+    Prepared,
+    Signature,
+    Task,
+    Tensors,
+    TensorSpec,
+    names,
+)
 
 LABELS = (
     *("blues", "classical", "country", "disco", "hiphop"),
@@ -75,7 +87,8 @@ def _bind_input(spec: TensorSpec, declared: Mapping[str, Any]) -> dict[str, Any]
             _check_sides(spec, bound)
     scaler = {key: declared[key] for key in ("mean", "scale") if key in declared}
     _check_scaler(spec.name, scaler, width=len(bound.get("columns", [0])))
-    return {"tensor": spec.name, "frontend": name, **bound, **scaler}
+    item = {"tensor": spec.name, "frontend": name, **bound, **scaler}
+    return {**item, "value": _value_name(item)}
 
 
 def _is_row(shape: tuple[int | None, ...]) -> bool:
@@ -152,40 +165,58 @@ def _text(spec: TensorSpec) -> str:
     return "[" + ", ".join("n" if axis is None else str(axis) for axis in spec.shape) + "]"
 
 
-def frontend(call: Call, binding: Mapping[str, Any]) -> tuple[Tensors, dict[str, Any]]:
-    """Turn a song and its feature row into the model's tensors."""
-    waveform = decode(call.sound, ext=call.ext, rule=_WINDOW)
+def frontend(call: Call, binding: Mapping[str, Any]) -> Prepared:
+    """Turn a song and its feature row into the model's tensors.
+
+    The song is decoded only where a raw value is wanted that is not known, or the window is not.
+    """
+    row_is_given = bool(call.csv.strip())
+    inputs = binding["inputs"]
+    derived = [item for item in inputs if not (item["kind"] == "row" and row_is_given)]
+    missing = {_value_name(item): item for item in derived if _value_name(item) not in call.known}
+    window, made = call.window, {}
+    if missing or window is None:
+        waveform = decode(call.sound, ext=call.ext, rule=_WINDOW)
+        window = _window(waveform)
+        made = {name: _raw_value(item, waveform) for name, item in missing.items()}
+    values = {**call.known, **made}
     tensors: Tensors = {}
-    told: dict[str, Any] = {"window": _window(waveform)}
-    for item in binding["inputs"]:
-        if item["kind"] == "row":
-            values, told["features"] = _feature_row(call, waveform, item)
+    for item in inputs:
+        if item["kind"] == "picture":
+            value = values[_value_name(item)]
+        elif row_is_given:
+            value = parse_feature_row(call.csv, item["columns"])
         else:
-            values = _picture(waveform, item)
-        tensors[item["tensor"]] = _scaled(values, item).reshape(item["shape"])
-    return tensors, told
+            value = _columns(values[_value_name(item)], item)
+        tensors[item["tensor"]] = _scaled(value, item).reshape(item["shape"])
+    has_row = any(item["kind"] == "row" for item in inputs)
+    source = ("client" if row_is_given else "derived") if has_row else None
+    return Prepared(tensors, {"window": window, "features": source}, made)
 
 
-def _feature_row(
-    call: Call, waveform: Waveform, item: Mapping[str, Any]
-) -> tuple[NDArray[np.float32], str]:
-    if call.csv.strip():
-        return parse_feature_row(call.csv, item["columns"]), "client"
+def _value_name(item: Mapping[str, Any]) -> str:
+    name: str = item["frontend"]
+    return name if item["kind"] == "row" else f"{name} {item['height']}x{item['width']}"
+
+
+def _raw_value(item: Mapping[str, Any], waveform: Waveform) -> NDArray[Any]:
     source = FRONTENDS[item["frontend"]]
-    if not isinstance(source, RowFrontend):
-        raise BadModel(f"{item['frontend']} makes no feature row")
-    row = dict(zip(source.names, source.compute(waveform.y), strict=True))
-    return np.array([row[name] for name in item["columns"]], np.float32), "derived"
-
-
-def _picture(waveform: Waveform, item: Mapping[str, Any]) -> NDArray[np.float32]:
-    source = FRONTENDS[item["frontend"]]
-    if not isinstance(source, PictureFrontend):
-        raise BadModel(f"{item['frontend']} draws no picture")
+    if isinstance(source, RowFrontend):
+        return source.compute(waveform.y)
     return source.compute(waveform.y, item["height"], item["width"])
 
 
+def _columns(row: NDArray[Any], item: Mapping[str, Any]) -> NDArray[np.float32]:
+    source = FRONTENDS[item["frontend"]]
+    if not isinstance(source, RowFrontend):
+        raise BadModel(f"{item['frontend']} makes no feature row")
+    named = dict(zip(source.names, row.tolist(), strict=True))
+    return np.array([named[name] for name in item["columns"]], np.float32)
+
+
 def _scaled(values: NDArray[np.float32], item: Mapping[str, Any]) -> NDArray[np.float32]:
+    if "mean" not in item and "scale" not in item:
+        return values
     mean, scale = np.asarray(item.get("mean", 0.0)), np.asarray(item.get("scale", 1.0))
     scaled: NDArray[np.float32] = ((values - mean) / scale).astype(np.float32)
     return scaled

@@ -9,7 +9,7 @@ import soundfile
 
 from server.audio.feature_names import FEATURE_NAMES
 from server.audio.frontends import FRONTENDS, PictureFrontend, RowFrontend
-from server.errors import BadFeatureRow, BadModel, SoundTooShort
+from server.errors import BadFeatureRow, BadModel, EmptySound, SoundTooShort
 from server.tasks.contract import Call, Signature, TensorSpec
 from server.tasks.genre import LABELS, bind, frontend, reply
 
@@ -29,6 +29,12 @@ def wav(seconds: float) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, y.astype(np.float32), RATE_HZ, format="WAV", subtype="FLOAT")
     return file.getvalue()
+
+
+def client_row() -> bytes:
+    header = ",".join(["", *FEATURE_NAMES])
+    row = ",".join(["7", *(str(k) for k in range(58))])
+    return f"{header}\n{row}\n".encode()
 
 
 def frontends_of(binding: dict[str, Any]) -> dict[str, str]:
@@ -120,7 +126,8 @@ def test_a_manifest_that_does_not_fit_the_model_is_refused(
 
 def test_tensors_are_what_the_frontends_make_of_the_window() -> None:
     binding = bind(signature(ROW, PICTURE), {})
-    tensors, told = frontend(Call(wav(30.1), "wav", b""), binding)
+    prepared = frontend(Call(wav(30.1), "wav", b""), binding)
+    tensors, told = prepared.tensors, prepared.told
     y = np.asarray(soundfile.read(io.BytesIO(wav(30.1)), dtype="float32")[0])
     row, picture = FRONTENDS["gtzan-58@1"], FRONTENDS["kaggle-gtzan@1"]
     assert isinstance(row, RowFrontend)
@@ -136,14 +143,19 @@ def test_a_scaler_is_applied_to_every_column() -> None:
     plain = bind(signature(ROW), {})
     scaled = bind(signature(ROW), {"inputs": {"row": {"mean": mean, "scale": scale}}})
     call = Call(wav(2.0), None, b"")
-    expected = (frontend(call, plain)[0]["row"] - np.array(mean)) / np.array(scale)
-    np.testing.assert_allclose(frontend(call, scaled)[0]["row"], expected, rtol=1e-5)
+    expected = (frontend(call, plain).tensors["row"] - np.array(mean)) / np.array(scale)
+    np.testing.assert_allclose(frontend(call, scaled).tensors["row"], expected, rtol=1e-5)
 
 
 def test_a_short_sound_is_repeated_to_thirty_seconds() -> None:
-    tensors, told = frontend(Call(wav(12.0), "wav", b""), bind(signature(ROW), {}))
-    assert tensors["row"][0, FEATURE_NAMES.index("length")] == 661_794
-    assert told["window"] == {"start_s": 0.0, "stop_s": 12.0, "of_s": 12.0, "repeated": True}
+    prepared = frontend(Call(wav(12.0), "wav", b""), bind(signature(ROW), {}))
+    assert prepared.tensors["row"][0, FEATURE_NAMES.index("length")] == 661_794
+    assert prepared.told["window"] == {
+        "start_s": 0.0,
+        "stop_s": 12.0,
+        "of_s": 12.0,
+        "repeated": True,
+    }
 
 
 def test_a_sound_under_a_second_says_how_long_it_must_be() -> None:
@@ -152,12 +164,67 @@ def test_a_sound_under_a_second_says_how_long_it_must_be() -> None:
 
 
 def test_a_csv_takes_the_place_of_the_features() -> None:
-    header = ",".join(["", *FEATURE_NAMES])
-    row = ",".join(["7", *(str(k) for k in range(58))])
-    call = Call(wav(2.0), "wav", f"{header}\n{row}\n".encode())
-    tensors, told = frontend(call, bind(signature(ROW), {}))
-    assert tensors["row"][0].tolist() == list(range(58))
-    assert told["features"] == "client"
+    prepared = frontend(Call(wav(2.0), "wav", client_row()), bind(signature(ROW), {}))
+    assert prepared.tensors["row"][0].tolist() == list(range(58))
+    assert prepared.told["features"] == "client"
+
+
+def test_every_input_names_the_raw_value_that_it_needs() -> None:
+    values = [item["value"] for item in bind(signature(ROW, PICTURE), {})["inputs"]]
+    assert values == ["gtzan-58@1", "kaggle-gtzan@1 235x335"]
+
+
+def test_raw_values_are_those_before_columns_and_scaler() -> None:
+    columns = list(FEATURE_NAMES[:3])
+    declared = {"columns": columns, "mean": 5.0, "scale": 2.0}
+    spec = TensorSpec("row", (None, 3), "float32")
+    few = bind(signature(spec), {"inputs": {"row": declared}})
+    call = Call(wav(2.0), None, b"")
+    made = frontend(call, few).made["gtzan-58@1"]
+    np.testing.assert_array_equal(made, frontend(call, bind(signature(ROW), {})).made["gtzan-58@1"])
+
+
+def test_known_values_and_their_window_need_no_sound() -> None:
+    binding = bind(signature(ROW, PICTURE), {})
+    first = frontend(Call(wav(2.0), None, b""), binding)
+    again = frontend(Call(b"", None, b"", first.told["window"], first.made), binding)
+    assert again.told == first.told
+    assert not again.made
+    for name, tensor in first.tensors.items():
+        np.testing.assert_array_equal(again.tensors[name], tensor)
+
+
+def test_a_value_that_is_not_known_is_made_beside_one_that_is() -> None:
+    binding = bind(signature(ROW, PICTURE), {})
+    known = {"gtzan-58@1": np.arange(58.0)}
+    prepared = frontend(Call(wav(2.0), None, b"", None, known), binding)
+    assert prepared.tensors["row"][0].tolist() == list(range(58))
+    assert list(prepared.made) == ["kaggle-gtzan@1 235x335"]
+
+
+def test_a_known_value_without_its_window_still_needs_the_sound() -> None:
+    binding = bind(signature(ROW), {})
+    known = {"gtzan-58@1": np.arange(58.0)}
+    prepared = frontend(Call(wav(2.0), None, b"", None, known), binding)
+    assert prepared.told["window"]["of_s"] == 2.0
+    assert not prepared.made
+    with pytest.raises(EmptySound):
+        frontend(Call(b"", None, b"", None, known), binding)
+
+
+def test_a_row_of_the_client_needs_no_value() -> None:
+    binding = bind(signature(ROW, PICTURE), {})
+    first = frontend(Call(wav(2.0), None, client_row()), binding)
+    assert list(first.made) == ["kaggle-gtzan@1 235x335"]
+    again = frontend(Call(b"", None, client_row(), first.told["window"], first.made), binding)
+    assert again.tensors["row"][0].tolist() == list(range(58))
+
+
+def test_a_row_of_the_client_is_checked_even_where_all_is_known() -> None:
+    binding = bind(signature(ROW, PICTURE), {})
+    known = {"kaggle-gtzan@1 235x335": np.zeros((235, 335, 1), np.float32)}
+    with pytest.raises(BadFeatureRow):
+        frontend(Call(b"", None, b"a,b\n1,2\n", {"start_s": 0.0}, known), binding)
 
 
 def test_a_csv_without_a_column_names_it() -> None:
