@@ -14,22 +14,19 @@ before it is answered.
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 import sqlalchemy.exc
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from server.errors import StorageFull
+from server.commits import READING, Engine
 
 REVISION = "0001"  # newest of migrations/versions; a test holds it against the files
 MIGRATIONS = Path(__file__).with_name("migrations")
 _SAFE_SQLITE = (3, 51, 3)
-_READING = "server_reading"
 
 metadata = sa.MetaData()
 
@@ -96,49 +93,23 @@ def owner_lock(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def open_engine(url: str) -> AsyncEngine:
-    """Open the database with one connection, which everybody shares in turn."""
-    engine = create_async_engine(
-        url,
-        poolclass=AsyncAdaptedQueuePool,
+def open_engine(url: str) -> Engine:
+    """Open the database with one connection, in a thread of its own."""
+    engine = sa.create_engine(
+        _synchronous(url),
+        poolclass=sa.QueuePool,
         pool_size=1,
         max_overflow=0,
-        pool_timeout=30,
         connect_args={"isolation_level": None},
     )
-    sa.event.listen(engine.sync_engine, "connect", _configure)
-    sa.event.listen(engine.sync_engine, "begin", _begin)
-    return engine
-
-
-@asynccontextmanager
-async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Borrow the connection for a transaction that only reads."""
-    async with engine.connect() as connection:
-        yield await connection.execution_options(**{_READING: True})
-
-
-@asynccontextmanager
-async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Borrow the connection for a transaction that is durable when the block has ended.
-
-    Raises
-    ------
-    StorageFull
-        If the disk has no room for it.
-    """
-    try:
-        async with engine.begin() as connection:
-            yield connection
-    except sa.exc.OperationalError as error:
-        if "full" in str(error.orig):
-            raise StorageFull("the disk has no room for the registry", retry_after_s=60) from error
-        raise
+    sa.event.listen(engine, "connect", _configure)
+    sa.event.listen(engine, "begin", _begin)
+    return Engine(engine)
 
 
 def migrate(url: str) -> None:
     """Bring the tables to the newest revision; costs nothing when they are there already."""
-    engine = sa.create_engine(url.replace("+aiosqlite", ""))
+    engine = sa.create_engine(_synchronous(url))
     try:
         _upgrade(engine)
     except sa.exc.DatabaseError as error:
@@ -165,6 +136,10 @@ def unsafe_sqlite() -> str | None:
     return sqlite3.sqlite_version if sqlite3.sqlite_version_info < _SAFE_SQLITE else None
 
 
+def _synchronous(url: str) -> str:
+    return url.replace("+aiosqlite", "")
+
+
 def _revision(connection: sa.Connection) -> str | None:
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
@@ -185,6 +160,7 @@ def _configure(connection: Any, _record: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    # a deferred transaction that turns into a writer fails at once, whatever the busy timeout
-    reads = connection.get_execution_options().get(_READING, False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    # A deferred transaction that turns into a writer fails at once, whatever the busy timeout. A
+    # query needs none: nobody writes between its statements.
+    if not connection.get_execution_options().get(READING, False):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -6,13 +6,23 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from server.database import nonce, writing
+from server.commits import Engine
+from server.database import nonce
 from server.errors import BadSignature, Overload
 from server.shielding import whole
 
 _MAX_NONCES = 1_000_000
+_FORGOTTEN_AT_ONCE = 100  # more than are added, and no call pays for a day's worth
+_OUT_OF_DATE = sa.delete(nonce).where(
+    nonce.c.digest.in_(
+        sa.select(nonce.c.digest)
+        .where(nonce.c.until < sa.bindparam("now"))
+        .limit(_FORGOTTEN_AT_ONCE)
+    )
+)
+
+_COUNT = sa.select(sa.func.count()).select_from(nonce)
 
 
 class Nonces:
@@ -20,15 +30,25 @@ class Nonces:
 
     Parameters
     ----------
-    engine : AsyncEngine
+    engine : Engine
         Of `server.database`.
     clock : callable
         Seconds since 1970.
+    most : int
+        Nonces remembered at a time.
     """
 
-    def __init__(self, engine: AsyncEngine, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], float] = time.time,
+        most: int = _MAX_NONCES,
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._most = most
+        self._count: int | None = None  # counting a million for every call would take all the time
 
     @whole
     async def spend(self, text: str, *, until: float) -> None:
@@ -43,10 +63,24 @@ class Nonces:
         """
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         new = insert(nonce).values(digest=digest, until=until).on_conflict_do_nothing()
-        async with writing(self._engine) as connection:
-            await connection.execute(sa.delete(nonce).where(nonce.c.until < self._clock()))
-            count = sa.select(sa.func.count()).select_from(nonce)
-            if (await connection.execute(count)).scalar_one() >= _MAX_NONCES:
+        grown = 0
+
+        def spend(connection: sa.Connection) -> None:
+            nonlocal grown
+            removed = connection.execute(_OUT_OF_DATE, {"now": self._clock()}).rowcount
+            if self._counted(connection) - removed >= self._most:
                 raise Overload("too many nonces are remembered", retry_after_s=60)
-            if (await connection.execute(new)).rowcount != 1:
+            if connection.execute(new).rowcount != 1:
                 raise BadSignature
+            grown = 1 - removed
+
+        await self._engine.write(spend, committed=lambda: self._grow(grown))
+
+    def _counted(self, connection: sa.Connection) -> int:
+        if self._count is None:
+            self._count = connection.execute(_COUNT).scalar_one()
+        return self._count
+
+    def _grow(self, by: int) -> None:
+        if self._count is not None:
+            self._count += by

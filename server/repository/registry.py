@@ -10,25 +10,38 @@
                  `- file gone     `---- registered again: judged again
 
 A state changes only from the states that the drawing allows; whoever comes second changes nothing.
+
+Models that have, or had, a file are remembered, so that a prediction costs no query. What is
+remembered is what the database says: one process owns it, and the thread that commits a change is
+the one that reads, remembers and forgets. Digests that are only registered, or unknown, are looked
+up each time: there may be a million of the first and any number of the second, and whoever asks for
+them must not drive out what is in use.
 """
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from server.database import model, reading, writing
+from server.commits import Engine
+from server.database import model
 from server.digest import Digest
+from server.repository.recent import Recent
 from server.shielding import whole
 
 CRASHES_ALLOWED = 3
 _LISTED = sa.text("state <> 'registered'")  # to the letter the condition of the index on states
+_BY_DIGEST = sa.select(model).where(model.c.digest == sa.bindparam("raw"))
+_BY_DIGESTS = sa.select(model).where(model.c.digest.in_(sa.bindparam("raws", expanding=True)))
+_REMEMBERED = 10_000
+_REMEMBERED_BYTES = 32 << 20  # of manifests and records as texts; in use they take a few times that
+_ENTRY_BYTES = 512
 
 
 class State(StrEnum):
@@ -69,28 +82,45 @@ class Model:
 class Registry:
     """The registry, durable: what a method has returned from survives a power cut.
 
-    Every method is whole: a caller that leaves in the middle would leave the one connection to the
-    garbage collector, with its transaction open.
+    Every method that changes something is whole: who knows that it was begun knows that it is done.
 
     Parameters
     ----------
-    engine : AsyncEngine
+    engine : Engine
         Of `server.database`.
     clock : callable
         Seconds since 1970.
+    remembered : int
+        Models that `get` finds without asking the database; 0 has it always ask.
     """
 
-    def __init__(self, engine: AsyncEngine, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], float] = time.time,
+        remembered: int = _REMEMBERED,
+    ) -> None:
         self._engine = engine
         self._clock = clock
+        self._recent: Recent[Model] = Recent(most=remembered, most_bytes=_REMEMBERED_BYTES)
 
-    @whole
     async def get(self, digest: Digest) -> Model | None:
-        """Return what is known of a digest."""
-        query = sa.select(model).where(model.c.digest == digest.raw)
-        async with reading(self._engine) as connection:
-            row = (await connection.execute(query)).one_or_none()
-        return None if row is None else _model(row)
+        """Return what is known of a digest; what it holds is shared and must not be changed."""
+        remembered = self._recent.get(digest.raw)
+        if remembered is not None:
+            return remembered
+        return await self._engine.read(partial(self._look_up, digest))
+
+    async def get_many(self, digests: Iterable[Digest]) -> dict[Digest, Model]:
+        """Return what is known of several digests; those that are unknown are left out."""
+        raws = [digest.raw for digest in digests]
+
+        def look_up(connection: sa.Connection) -> dict[Digest, Model]:
+            models = map(_model, connection.execute(_BY_DIGESTS, {"raws": raws}))
+            return {found.digest: found for found in models}
+
+        return await self._engine.read(look_up)
 
     @whole
     async def register(self, digest: Digest, manifest: dict[str, Any] | None = None) -> bool:
@@ -106,28 +136,24 @@ class Registry:
             manifest=text,
             registered_at=self._clock(),
         )
-        changed = model.c.manifest.is_distinct_from(text) if text is not None else sa.false()
-        again = (
-            sa.update(model)
-            .where(model.c.digest == digest.raw)
-            .where(
-                sa.or_(
-                    model.c.state == State.REJECTED,
-                    sa.and_(changed, model.c.state.in_([State.PROMOTED, State.READY])),
-                )
+
+        def register(connection: sa.Connection) -> bool:
+            if connection.execute(new.on_conflict_do_nothing()).rowcount == 1:
+                return False
+            known = connection.execute(_BY_DIGEST, {"raw": digest.raw}).one()
+            changed = text is not None and text != known.manifest
+            again = known.state == State.REJECTED or (
+                changed and known.state in {State.PROMOTED, State.READY}
             )
-            .values(state=State.PROMOTED, reason=None, record=None)
-        )
-        keep = (
-            sa.update(model)
-            .where(model.c.digest == digest.raw)
-            .values(manifest=sa.func.coalesce(text, model.c.manifest))
-        )
-        async with writing(self._engine) as connection:
-            await connection.execute(new.on_conflict_do_nothing())
-            judged_again = (await connection.execute(again)).rowcount == 1
-            await connection.execute(keep)
-        return judged_again
+            values: dict[str, Any] = {"manifest": text} if changed else {}
+            if again:
+                values |= {"state": State.PROMOTED, "reason": None, "record": None}
+            if values:
+                change = sa.update(model).where(model.c.digest == digest.raw)
+                connection.execute(change.values(**values))
+            return again
+
+        return await self._write(digest, register)
 
     @whole
     async def promote(self, digest: Digest, size: int) -> bool:
@@ -171,16 +197,18 @@ class Registry:
             .where(model.c.state != State.DISABLED)
             .values(state=State.DISABLED, reason=reason)
         )
-        async with writing(self._engine) as connection:
-            await connection.execute(count)
-            return (await connection.execute(disable)).rowcount == 1
+
+        def count_and_disable(connection: sa.Connection) -> bool:
+            connection.execute(count)
+            return connection.execute(disable).rowcount == 1
+
+        return await self._write(digest, count_and_disable)
 
     @whole
     async def clear_crashes(self, digest: Digest) -> None:
         """Forget earlier crashes, after an answer."""
         await self._move(digest, [State.READY], {"crashes": 0})
 
-    @whole
     async def in_state(self, state: State, *, limit: int = -1) -> list[Model]:
         """List the models in a state other than `registered`, the latest promoted first."""
         query = (
@@ -189,25 +217,33 @@ class Registry:
             .order_by(model.c.promoted_at.desc())
             .limit(limit)
         )
-        async with reading(self._engine) as connection:
-            return [_model(row) for row in await connection.execute(query)]
+        return [_model(row) for row in await self._list(query)]
 
-    @whole
     async def rejected_before(self, when: float) -> list[Digest]:
         """List the models that were rejected before an instant."""
         query = sa.select(model.c.digest).where(
             model.c.state == State.REJECTED, _LISTED, model.c.rejected_at < when
         )
-        async with reading(self._engine) as connection:
-            return [Digest(row.digest) for row in await connection.execute(query)]
+        return [Digest(row.digest) for row in await self._list(query)]
 
-    @whole
     async def with_files(self) -> list[Digest]:
         """List the digests whose file should be in the store."""
         states = [State.PROMOTED, State.READY, State.DISABLED]
         query = sa.select(model.c.digest).where(model.c.state.in_(states), _LISTED)
-        async with reading(self._engine) as connection:
-            return [Digest(row.digest) for row in await connection.execute(query)]
+        return [Digest(row.digest) for row in await self._list(query)]
+
+    async def _list(self, query: sa.Select[Any]) -> Sequence[Any]:
+        return await self._engine.read(lambda connection: connection.execute(query).all())
+
+    def _look_up(self, digest: Digest, connection: sa.Connection) -> Model | None:
+        row = connection.execute(_BY_DIGEST, {"raw": digest.raw}).one_or_none()
+        if row is None:
+            return None
+        found = _model(row)
+        if found.state is not State.REGISTERED:
+            weight = _ENTRY_BYTES + len(row.manifest or "") + len(row.record or "")
+            self._recent.keep(digest.raw, found, weight=weight)
+        return found
 
     async def _move(
         self,
@@ -224,8 +260,12 @@ class Registry:
         )
         if judged is not None:
             change = change.where(model.c.manifest.is_not_distinct_from(_text(judged.manifest)))
-        async with writing(self._engine) as connection:
-            return (await connection.execute(change)).rowcount == 1
+        return await self._write(
+            digest, lambda connection: connection.execute(change).rowcount == 1
+        )
+
+    async def _write(self, digest: Digest, work: Callable[[sa.Connection], bool]) -> bool:
+        return await self._engine.write(work, committed=partial(self._recent.forget, digest.raw))
 
 
 def _text(manifest: dict[str, Any] | None) -> str | None:

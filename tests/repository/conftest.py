@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from server import database
+from server.commits import Engine
 from server.digest import Digest
 from server.repository.layout import Layout
 from server.repository.registry import Registry
@@ -19,6 +20,7 @@ from server.repository.sweep import Sweeper
 @dataclass
 class House:
     layout: Layout
+    engine: Engine
     registry: Registry
     staging: Staging
     store: ModelStore
@@ -61,5 +63,5 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         store=store,
         on_promoted=lambda: woken.append(True),
     )
-    yield House(layout, registry, staging, store, sweeper, woken)
+    yield House(layout, engine, registry, staging, store, sweeper, woken)
     await engine.dispose()

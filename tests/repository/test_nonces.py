@@ -1,12 +1,16 @@
 """server/repository/nonces.py: used once, also across restarts."""
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from server import database
-from server.errors import BadSignature
+from server.errors import BadSignature, Overload
 from server.repository.nonces import Nonces
+from tests.repository.conftest import House
 
 
 class Clock:
@@ -33,6 +37,52 @@ async def test_a_nonce_is_good_once_until_it_is_out_of_date(tmp_path: Path) -> N
     clock.now = 1301.0
     await Nonces(engine, clock=clock).spend("first", until=1600.0)
     await engine.dispose()
+
+
+def remembered(house: House) -> int:
+    with closing(sqlite3.connect(house.layout.models / "registry.sqlite3")) as connection:
+        count: int = connection.execute("SELECT count(*) FROM nonce").fetchone()[0]
+        return count
+
+
+async def test_of_many_at_once_one_is_good(house: House) -> None:
+    nonces = Nonces(house.engine)
+    spent = (nonces.spend("the same", until=9e9) for _ in range(20))
+    outcomes = await asyncio.gather(*spent, return_exceptions=True)
+    assert sum(outcome is None for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, BadSignature) for outcome in outcomes) == 19
+
+
+async def test_no_more_are_remembered_than_there_is_room_for(house: House) -> None:
+    clock = Clock()
+    nonces = Nonces(house.engine, clock=clock, most=3)
+    for number in range(3):
+        await nonces.spend(str(number), until=1300.0)
+        with pytest.raises(BadSignature):  # a replay takes no room
+            await nonces.spend(str(number), until=1300.0)
+    with pytest.raises(Overload):
+        await nonces.spend("one more", until=1300.0)
+    clock.now = 1301.0
+    await nonces.spend("one more", until=1600.0)
+    assert remembered(house) == 1
+
+
+async def test_what_an_earlier_process_remembered_takes_room(house: House) -> None:
+    await Nonces(house.engine, most=1).spend("before", until=9e9)
+    with pytest.raises(Overload):
+        await Nonces(house.engine, most=1).spend("after", until=9e9)
+
+
+async def test_what_is_out_of_date_is_forgotten_by_and_by(house: House) -> None:
+    clock = Clock()
+    nonces = Nonces(house.engine, clock=clock)
+    await asyncio.gather(*(nonces.spend(str(number), until=1300.0) for number in range(250)))
+    clock.now = 1301.0
+    left = []
+    for number in range(3):
+        await nonces.spend(f"later {number}", until=1600.0)
+        left.append(remembered(house))
+    assert left == [151, 52, 3]
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
