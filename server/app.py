@@ -32,6 +32,8 @@ from server.web import compat
 from server.web.body import BodyMemory, Pace
 from server.web.health import health_routes
 from server.web.listener import HTTP1, HTTP2_AND_1, TlsFault, bind, listen, load_tls
+from server.web.predictions import v1_prediction_routes
+from server.web.signed import SignedBodies
 from server.web.site import Site, build_site
 
 _log = logging.getLogger(__name__)
@@ -109,6 +111,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
                 inference = Inference(settings, repository, group, promoted=promoted)
                 scheduler = _schedule(repository.sweeper, settings.sweep_interval_s)
                 try:
+                    await inference.engines.reconcile()
                     sites = _sites(settings, repository, inference)
                     await _listen(settings, ports, sites, stop, inference.intake.stop_waiting)
                 finally:
@@ -140,7 +143,7 @@ def _open_repository(
 
 def _sites(settings: Settings, repository: Repository, inference: Inference) -> tuple[Site, Site]:
     keys = KeyRing(settings.signing_tokens)
-    payloads = compat.SignedPayloads(
+    bodies = SignedBodies(
         keys,
         BodyMemory(settings.max_body_memory),
         Nonces(repository.engine),
@@ -152,7 +155,7 @@ def _sites(settings: Settings, repository: Repository, inference: Inference) -> 
         [
             compat.test_routes(),
             compat.model_routes(
-                payloads=payloads,
+                bodies=bodies,
                 registry=repository.registry,
                 sweeper=repository.sweeper,
                 intake=inference.intake,
@@ -160,7 +163,10 @@ def _sites(settings: Settings, repository: Repository, inference: Inference) -> 
             ),
             compat.upload_routes(repository.staging, keys=keys, sweeper=repository.sweeper),
             compat.prediction_routes(
-                inference.predictor, payloads, max_bytes=settings.max_prediction_bytes
+                inference.predictor, bodies, max_bytes=settings.max_prediction_bytes
+            ),
+            v1_prediction_routes(
+                inference.predictor, bodies, max_bytes=settings.max_prediction_bytes
             ),
             health_routes(inference.state),
         ],

@@ -8,14 +8,15 @@ HTTP status, its slug (a section of docs/problems.md) and its title. An instance
 
     ServerError ................. 500
     |-- MalformedRequest ........ 400   cannot be read as what the route takes
-    |-- BadSignature ............ 401   unsigned, altered, or signed with another key; never says
-    which |-- NotFound ................ 404   no such route, no such model |-- ModelState
-    .............. 409   a known model that cannot answer as it is |-- TooLarge ................ 413
-    over a limit that the server counted itself |-- UnreadableSound ......... 415   the bytes are no
-    sound that can be decoded whole |-- UnusableInput ........... 422   readable, but not what the
-    task needs |-- BadModel ................ 422   a file that is no model, or not one for its task
-    |-- WorkerFailed ............ 502   the model's process died or answered nonsense `-- Overload
-    ................ 503   come back after `retry_after_s`
+    |-- BadSignature ............ 401   unsigned, altered, or of another key; never says which
+    |-- NotFound ................ 404   no such route, no such model
+    |-- ModelState .............. 409   a known model that cannot answer as it is
+    |-- TooLarge ................ 413   over a limit that the server counted itself
+    |-- UnreadableSound ......... 415   the bytes are no sound that can be decoded whole
+    |-- UnusableInput ........... 422   readable, but not what the task needs
+    |-- BadModel ................ 422   a file that is no model, or not one for its task
+    |-- WorkerFailed ............ 502   the model's process died or answered nonsense
+    `-- Overload ................ 503   come back after `retry_after_s`
 """
 
 from typing import ClassVar
@@ -264,6 +265,12 @@ class ModelNotReady(Overload):
     """The model was promoted and is still being judged or loaded."""
 
     slug, title = "model-not-ready", "The model is being made ready"
+
+
+class MemoryShort(Overload):
+    """The model does not fit into the memory that models may take."""
+
+    status, slug, title = 507, "memory-short", "There is not enough memory for the model"
 
 
 class StorageFull(Overload):

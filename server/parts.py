@@ -3,11 +3,13 @@
 ::
 
     registry, staging, store -> sweeper
-    decoders, workers -> intake -> predictor
+    registry, store, derived -> engines -> workers -> intake --.
+    decoders, feature cache -> preparation --------------------+-> predictor
 """
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,15 @@ from server import database
 from server.digest import Digest
 from server.errors import ServerError
 from server.inference.contracts import Contracts
+from server.inference.engines import Engines
+from server.inference.feature_cache import FeatureCache
 from server.inference.intake import Intake
+from server.inference.memory import machine_bytes
 from server.inference.pool import ChildKind, ChildPool
 from server.inference.predictor import Predictor
-from server.inference.workers import ModelWorkers
+from server.inference.preparation import Preparation
+from server.inference.workers import Budget, ModelWorkers
+from server.repository.derived import DerivedFiles
 from server.repository.layout import Layout
 from server.repository.registry import Registry, State
 from server.repository.staging import Staging
@@ -29,7 +36,7 @@ from server.settings import Settings
 
 _log = logging.getLogger(__name__)
 _DECODER_START_S = 60.0
-_FOR_EVER = 1 << 62  # a model is too slow to load for being replaced
+_PRELOADED = 4  # of the latest models, whatever more there is room for
 
 
 class Repository:
@@ -42,6 +49,7 @@ class Repository:
         self.engine = database.open_engine(settings.database)
         self.registry = Registry(self.engine)
         self.store = ModelStore(layout)
+        self.derived = DerivedFiles(layout)
         self.staging = Staging(
             layout,
             max_file_bytes=settings.max_model_bytes,
@@ -84,15 +92,30 @@ class Inference:
             return group.create_task(logged(work))
 
         self._registry = repository.registry
+        self._pinned = [Digest.parse(text) for text in settings.pinned_models]
         self.decoders = ChildPool(
             _decoder_kind(settings),
             size=settings.decoders,
             max_queue=2 * settings.max_predictions,
             spawn=spawn,
         )
+        self.cache = _feature_cache(settings)
+        self.engines = Engines(
+            repository.registry,
+            repository.store,
+            repository.derived,
+            threads=len(os.sched_getaffinity(0)),
+            start_timeout_s=settings.intake_timeout_s,
+            call_timeout_s=settings.predict_timeout_s,
+            on_promoted=promoted.set,
+        )
         self.workers = ModelWorkers(
-            lambda digest: _worker_kind(settings, repository.store.path(digest)),
-            capacity=settings.resident_models,
+            self.engines.of,
+            Budget(
+                memory_bytes=settings.model_memory or machine_bytes() // 2,
+                models=settings.resident_models,
+                pinned=frozenset(self._pinned),
+            ),
             spawn=spawn,
             on_crash=self._count_crash,
             on_recovery=repository.registry.clear_crashes,
@@ -100,6 +123,7 @@ class Inference:
         self.intake = Intake(
             repository.registry,
             repository.store,
+            repository.derived,
             self.workers,
             timeout_s=settings.intake_timeout_s,
             rejected_keep_s=settings.rejected_keep_s,
@@ -107,8 +131,8 @@ class Inference:
             spawn=spawn,
         )
         self.predictor = Predictor(
-            repository.registry,
             self.intake,
+            Preparation(self.decoders, self.cache, spawn=spawn),
             self.decoders,
             self.workers,
             max_in_flight=settings.max_predictions,
@@ -116,7 +140,7 @@ class Inference:
         )
         self._running = [
             spawn(self.intake.run()),
-            spawn(self._preload(settings.resident_models)),
+            spawn(self._preload()),
         ]
 
     async def contracts(self) -> Contracts:
@@ -129,6 +153,7 @@ class Inference:
             "ready": self.decoders.alive > 0,
             "decoders": self.decoders.alive,
             "models_loaded": self.workers.loaded,
+            "model_memory_bytes": self.workers.memory_bytes,
             "saturated_answers": self.predictor.saturated_answers,
             "sandbox": "none",
         }
@@ -140,10 +165,17 @@ class Inference:
         await self.intake.close()
         await asyncio.gather(self.workers.close(), self.decoders.close())
 
-    async def _preload(self, limit: int) -> None:
-        """Load the latest models again after a restart, so that nobody waits for them."""
-        for model in reversed(await self._registry.in_state(State.READY, limit=limit)):
-            await self.workers.warm(model.digest)
+    async def _preload(self) -> None:
+        """Load the pinned and the latest models after a restart, so that nobody waits for them."""
+        pinned = [await self._registry.get(digest) for digest in self._pinned]
+        latest = await self._registry.in_state(State.READY, limit=_PRELOADED)
+        for model in [*(model for model in pinned if model), *reversed(latest)]:
+            if model.record is not None and self.workers.has_room:
+                try:
+                    await self.workers.warm(model.digest, model.record)
+                except ServerError as error:
+                    fields = {"digest": model.digest.short, "reason": error.detail}
+                    _log.warning("model not preloaded", extra=fields)
 
     async def _count_crash(self, digest: Digest) -> None:
         if await self._registry.count_crash(digest):
@@ -161,14 +193,12 @@ def _decoder_kind(settings: Settings) -> ChildKind:
     )
 
 
-def _worker_kind(settings: Settings, path: Path) -> ChildKind:
-    return ChildKind(
-        "server.inference.model_child",
-        {"path": str(path.resolve())},
-        start_timeout_s=settings.intake_timeout_s,
-        call_timeout_s=settings.predict_timeout_s,
-        max_calls=_FOR_EVER,
-    )
+def _feature_cache(settings: Settings) -> FeatureCache | None:
+    folder = Path(settings.feature_cache_dir) if settings.feature_cache_dir else None
+    if not settings.feature_cache_bytes and folder is None:
+        return None
+    disk_bytes = settings.feature_cache_disk_bytes
+    return FeatureCache(settings.feature_cache_bytes, folder, disk_bytes)
 
 
 async def logged(work: Coroutine[Any, Any, None]) -> None:

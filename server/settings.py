@@ -4,6 +4,7 @@ Only `app` and `__main__` import this module; the parts of the house receive pla
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 MIN_TOKEN_BYTES = 16
 WARN_TOKEN_BYTES = 32
 _MIB = 1 << 20
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -95,8 +97,27 @@ class Settings:
     decoders: int = _setting(
         "DECODERS", os.cpu_count() or 1, "Decoder processes; default: one a core.", least=1
     )
-    resident_models: int = _setting(
-        "RESIDENT_MODELS", 4, "Models kept loaded; the least recently used one goes.", least=1
+    model_memory: int = _setting(
+        "MODEL_MEMORY",
+        0,
+        "Loaded models take no more; the least recently used goes. 0: half of the machine's.",
+        unit="bytes",
+    )
+    resident_models: int = _setting("RESIDENT_MODELS", 64, "Most models kept loaded.", least=1)
+    pinned_models: tuple[str, ...] = _setting(
+        "PINNED_MODELS", (), "Digests, by commas: loaded at the start and never unloaded."
+    )
+    feature_cache_bytes: int = _setting(
+        "FEATURE_CACHE_BYTES",
+        64 * _MIB,
+        "Memory for what frontends made of sounds; 0: none.",
+        unit="bytes",
+    )
+    feature_cache_dir: str = _setting(
+        "FEATURE_CACHE_DIR", "", "Folder that keeps the same beyond a restart; empty: none."
+    )
+    feature_cache_disk_bytes: int = _setting(
+        "FEATURE_CACHE_DISK_BYTES", 1 << 30, "Room in that folder.", unit="bytes"
     )
     decode_timeout_s: float = _setting(
         "DECODE_TIMEOUT_S", 60.0, "Longest decoding of one sound.", unit="s", least=0.1
@@ -152,6 +173,7 @@ def table() -> list[SettingRow]:
         if meta := item.metadata:
             default = int(item.default) if isinstance(item.default, bool) else item.default
             text = "one a core" if item.name == "decoders" else f"{default}".removesuffix(".0")
+            text = "" if default == () else text
             rows.append(SettingRow(meta["env"], text, meta["unit"], meta["help"]))
     return rows
 
@@ -227,6 +249,13 @@ def _parse_flag(text: str) -> bool:
     return flags[text.lower()]
 
 
+def _parse_digests(text: str) -> tuple[str, ...]:
+    digests = tuple(digest.strip().lower() for digest in text.split(","))
+    if not all(_DIGEST.fullmatch(digest) for digest in digests):
+        raise ValueError("write digests of 64 hexadecimal digits, with commas between them")
+    return digests
+
+
 _PARSERS: dict[Any, Callable[[str], Any]] = {
     int: int,
     float: float,
@@ -234,4 +263,5 @@ _PARSERS: dict[Any, Callable[[str], Any]] = {
     bool: _parse_flag,
     Path: Path,
     Bind: _parse_bind,
+    tuple[str, ...]: _parse_digests,
 }

@@ -23,7 +23,7 @@ MAX_HEAD_BYTES = 4 << 20
 MAX_PARTS = 64
 _PREFIX = struct.Struct("<IQ")
 PREFIX_BYTES = _PREFIX.size
-_ITEM_BYTES = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "uint8": 1}
+ITEM_BYTES = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "uint8": 1}
 
 
 class BadFrame(Exception):
@@ -141,4 +141,4 @@ def _cut(listed: list[Any], payload: memoryview) -> list[Part]:
 
 def _fits(size: int, dtype: object, shape: tuple[Any, ...]) -> bool:
     whole = all(type(axis) is int and axis >= 0 for axis in shape)
-    return whole and isinstance(dtype, str) and size == math.prod(shape) * _ITEM_BYTES[dtype]
+    return whole and isinstance(dtype, str) and size == math.prod(shape) * ITEM_BYTES[dtype]

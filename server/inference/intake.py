@@ -3,23 +3,28 @@
 ::
 
     promoted --claim--> intake child: loads? fits its task? runs? --no--> rejected, with the reason
-                                          `--yes--> its worker loaded and warm --> ready
+                           | yes: writes the converted model, where it can be converted
+                           `--> kept under its digest --> its worker loaded and warm --> ready
 
 A crash of the server leaves the file promoted, and the next start judges it again.
 """
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from server.digest import Digest
-from server.errors import BadModel, Overload, ServerError, WorkerFailed
+from server.errors import BadModel, Overload, ServerError, StorageFull, WorkerFailed
 from server.inference.process import Child
 from server.inference.workers import ModelWorkers
+from server.repository.derived import DerivedFiles
+from server.repository.fsops import NewFile
 from server.repository.registry import Model, Registry, State
 from server.repository.store import ModelStore
+from server.shielding import run_to_end
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 2
@@ -36,6 +41,8 @@ class Intake:
         Lists the promoted files.
     store : ModelStore
         Holds them.
+    derived : DerivedFiles
+        Takes what they are converted to.
     workers : ModelWorkers
         Loads what was judged good.
     timeout_s : float
@@ -52,6 +59,7 @@ class Intake:
         self,
         registry: Registry,
         store: ModelStore,
+        derived: DerivedFiles,
         workers: ModelWorkers,
         *,
         timeout_s: float,
@@ -61,6 +69,7 @@ class Intake:
     ) -> None:
         self._registry = registry
         self._store = store
+        self._derived = derived
         self._workers = workers
         self._timeout_s = timeout_s
         self._rejected_keep_s = rejected_keep_s
@@ -129,7 +138,7 @@ class Intake:
             async with self._places:
                 _log.info("judging model", extra=fields)
                 record = await self._judge(model)
-                await self._warm(model.digest)
+                await self._warm(model.digest, record)
             if not await self._registry.make_ready(model, record):
                 declared_anew = True
                 return
@@ -154,35 +163,60 @@ class Intake:
         path = str(self._store.path(model.digest).resolve())
         await self._ask("server.inference.gate_child", {"path": path})
         config = {"path": path, "manifest": model.manifest}
-        record = (await self._ask("server.inference.intake_child", config)).get("record")
-        if not isinstance(record, dict):
+        try:
+            converted = await asyncio.to_thread(self._derived.new)
+        except OSError as error:
+            raise StorageFull("no room for the converted model", retry_after_s=60) from error
+        try:
+            answer = await self._ask("server.inference.intake_child", config, output=converted.fd)
+            return await self._record(answer.get("record"), converted)
+        finally:
+            await asyncio.to_thread(converted.close)
+
+    async def _record(self, record: Any, converted: NewFile) -> dict[str, Any]:
+        """Take over what the child says of the model, and what it made of it."""
+        if not isinstance(record, dict) or not isinstance(record.get("engine"), dict):
             raise WorkerFailed("the process that judged it answered nonsense")
+        record.pop("derived", None)
+        if record["engine"].get("name") == "onnxruntime":
+            keep = asyncio.to_thread(self._derived.keep, converted)
+            try:
+                record["derived"] = (await run_to_end(keep)).hex
+            except OSError as error:
+                raise StorageFull("no room for the converted model", retry_after_s=60) from error
         return record
 
-    async def _ask(self, module: str, config: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(
+        self, module: str, config: dict[str, Any], *, output: int | None = None
+    ) -> dict[str, Any]:
         """Run a one-shot child and return what it says; once more when it dies."""
         try:
-            return await self._ask_once(module, config)
+            return await self._ask_once(module, config, output)
         except WorkerFailed:
             # a process may also die for lack of memory, which is not the model's fault
+            if output is not None:
+                os.ftruncate(output, 0)
+                os.lseek(output, 0, os.SEEK_SET)
             try:
-                return await self._ask_once(module, config)
+                return await self._ask_once(module, config, output)
             except WorkerFailed as error:
                 why = f"it took down the process that judged it: {error.detail}"
                 raise WorkerFailed(why) from error
 
-    async def _ask_once(self, module: str, config: dict[str, Any]) -> dict[str, Any]:
-        child = await Child.start(module, config, timeout_s=self._timeout_s, nice=10)
+    async def _ask_once(
+        self, module: str, config: dict[str, Any], output: int | None
+    ) -> dict[str, Any]:
+        child = await Child.start(module, config, timeout_s=self._timeout_s, nice=10, output=output)
         await child.end()
         return child.ready
 
-    async def _warm(self, digest: Digest) -> None:
+    async def _warm(self, digest: Digest, record: dict[str, Any]) -> None:
         try:
             try:
-                await self._workers.warm(digest)
+                await self._workers.warm(digest, record)
             except WorkerFailed:
                 # it ran a moment ago: the machine was short of memory rather than the model bad
-                await self._workers.warm(digest)
+                await self._workers.warm(digest, record)
         except Overload:
             # every place is busy: it is loaded when it is first asked
             _log.info("model not preloaded", extra={"digest": digest.short})

@@ -17,11 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.errors import Overload, ServerError, WorkerFailed
-from server.inference.frames import Message
+from server.inference.frames import BatchMessage, Message
+from server.inference.memory import process_bytes
 from server.inference.process import Child
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0
+_Job = tuple[Message | BatchMessage, asyncio.Future[Message]]
+Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,10 @@ class ChildPool:
         *,
         size: int,
         max_queue: int,
-        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        spawn: Spawn,
     ) -> None:
         self._kind = kind
-        self._queue: asyncio.Queue[tuple[Message, asyncio.Future[Message]]] = asyncio.Queue(
-            max_queue
-        )
+        self._queue: asyncio.Queue[_Job] = asyncio.Queue(max_queue)
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._alive: set[Child] = set()
         self._lanes = [spawn(self._lane()) for _ in range(size)]
@@ -99,7 +100,12 @@ class ChildPool:
         """How many children run."""
         return len(self._alive)
 
-    async def call(self, message: Message) -> Message:
+    async def memory_bytes(self) -> int:
+        """Measure what the children take together, in bytes."""
+        pids = [child.pid for child in self._alive]
+        return await asyncio.to_thread(lambda: sum(map(process_bytes, pids)))
+
+    async def call(self, message: Message | BatchMessage) -> Message:
         """Have the next free child answer a message.
 
         Raises
@@ -199,9 +205,7 @@ class ChildPool:
         finally:
             died.cancel()
 
-    async def _next(
-        self, died: asyncio.Future[None]
-    ) -> tuple[Message, asyncio.Future[Message]] | None:
+    async def _next(self, died: asyncio.Future[None]) -> _Job | None:
         """Wait for a call whose caller is still there; None when the child has died meanwhile."""
         while True:
             turn = asyncio.ensure_future(self._queue.get())

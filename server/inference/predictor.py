@@ -1,12 +1,16 @@
-"""From a sound to a prediction: decoder, model, decoder.
+"""From a call to a prediction.
 
 ::
 
-    sound, csv --> decoder: tensors --> model worker: outputs --> decoder: reply
+    sound --preparation--> tensors --.                          .--decoder--> labelled numbers
+    tensors ------------------------- +-> batcher -> worker: outputs
+                                                                `-----------> as they are
 """
 
 import logging
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,21 +22,60 @@ from server.errors import (
     ModelNotReady,
     ModelState,
     Overload,
+    UnusableInput,
     WorkerFailed,
 )
 from server.inference.frames import Message, Part
 from server.inference.intake import Intake
 from server.inference.pool import ChildPool
+from server.inference.preparation import Preparation, Sound
 from server.inference.workers import ModelWorkers
-from server.repository.registry import Model, Registry, State
+from server.repository.registry import Model, State
 
 _log = logging.getLogger(__name__)
-_SOURCES = {None: None, "client": "client", "derived": "derived"}
+TENSORS = "tensors"  # the task whose callers bring tensors; every other takes a sound
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyModel:
+    """A model that can predict.
+
+    Attributes
+    ----------
+    digest : Digest
+        Its name.
+    record : mapping
+        What intake found of it.
+    """
+
+    digest: Digest
+    record: Mapping[str, Any]
+
+    @property
+    def binding(self) -> Mapping[str, Any]:
+        """Which tensor is fed with what, and what the output means."""
+        binding: Mapping[str, Any] = self.record["binding"]
+        return binding
+
+    @property
+    def takes_tensors(self) -> bool:
+        """Whether its callers bring tensors instead of a sound."""
+        return bool(self.binding["task"] == TENSORS)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what an answer says of the model that gave it."""
+        engine = self.record["engine"]
+        return {
+            "digest": self.digest.hex,
+            "task": self.binding["task"],
+            "engine": f"{engine['name']} {engine['version']}",
+            "precision": engine["precision"],
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A task's answer to a call, checked: children may be hostile.
+    """A task's answer to a sound, checked: children may be hostile.
 
     Attributes
     ----------
@@ -63,12 +106,12 @@ class Predictor:
 
     Parameters
     ----------
-    registry : Registry
-        Knows the models.
     intake : Intake
         Tells when a model has been judged.
+    preparation : Preparation
+        Turns sounds into tensors.
     decoders : ChildPool
-        Turn sounds into tensors, and outputs into replies.
+        Turn outputs into replies.
     workers : ModelWorkers
         Run the models.
     max_in_flight : int
@@ -79,16 +122,16 @@ class Predictor:
 
     def __init__(
         self,
-        registry: Registry,
         intake: Intake,
+        preparation: Preparation,
         decoders: ChildPool,
         workers: ModelWorkers,
         *,
         max_in_flight: int,
         ready_wait_s: float,
     ) -> None:
-        self._registry = registry
         self._intake = intake
+        self._preparation = preparation
         self._decoders = decoders
         self._workers = workers
         self._max_in_flight = max_in_flight
@@ -96,41 +139,8 @@ class Predictor:
         self._in_flight = 0
         self.saturated_answers = 0
 
-    async def predict(
-        self, digest: Digest, *, sound: bytes, ext: str | None, csv: bytes
-    ) -> Prediction:
-        """Predict from a sound file and, where given, its feature row.
-
-        Raises
-        ------
-        ServerError
-            Whatever keeps the model from answering, or what is wrong with the input.
-        """
-        binding = await self.binding(digest)
-        if self._in_flight >= self._max_in_flight:
-            raise Overload(f"{self._max_in_flight} predictions are in flight")
-        self._in_flight += 1
-        try:
-            asked = {"op": "frontend", "binding": binding, "ext": ext}
-            parts = [Part("sound", sound), Part("csv", csv)]
-            made = await self._decoders.call(Message(asked, parts))
-            outputs = await self._workers.predict(digest, list(made.parts))
-            answer = await self._decoders.call(
-                Message({"op": "decode", "binding": binding}, outputs)
-            )
-        finally:
-            self._in_flight -= 1
-        prediction = _checked(made.fields.get("told"), answer.fields.get("reply"), binding)
-        if prediction.saturated:
-            self.saturated_answers += 1
-            _log.warning(
-                "saturated answer: is the model fed unscaled numbers?",
-                extra={"digest": digest.short},
-            )
-        return prediction
-
-    async def binding(self, digest: Digest) -> dict[str, Any]:
-        """Return the binding of a model that can predict, waiting while it is being judged.
+    async def ready(self, digest: Digest) -> ReadyModel:
+        """Return a model that can predict, waiting while it is being judged.
 
         Raises
         ------
@@ -141,29 +151,77 @@ class Predictor:
         if model is None:
             raise ModelNotFound
         if model.state is State.READY and model.record is not None:
-            binding: dict[str, Any] = model.record["binding"]
-            return binding
+            return ReadyModel(digest, model.record)
         raise _refusal(model)
 
+    async def predict_sound(self, model: ReadyModel, sound: Sound) -> Prediction:
+        """Predict from a sound file and, where given, its feature row.
 
-def _checked(told: Any, reply: Any, binding: dict[str, Any]) -> Prediction:
+        Raises
+        ------
+        ServerError
+            Whatever keeps the model from answering, or what is wrong with the input.
+        """
+        if model.takes_tensors:
+            raise UnusableInput("the model takes tensors, not a sound: POST them to /v1")
+        binding = model.binding
+        with self._in_flight_place():
+            prepared = await self._preparation.prepare(sound, binding)
+            outputs = await self._workers.predict(model.digest, model.record, prepared.tensors)
+            asked = {"op": "decode", "binding": binding}
+            answer = await self._decoders.call(Message(asked, outputs))
+        array, saturated = _checked(answer.fields.get("reply"), binding)
+        if saturated:
+            self.saturated_answers += 1
+            fields = {"digest": model.digest.short}
+            _log.warning("saturated answer: is the model fed unscaled numbers?", extra=fields)
+        return Prediction(
+            array=array,
+            labels=binding["labels"],
+            saturated=saturated,
+            frontends=[item["frontend"] for item in binding["inputs"]],
+            window=prepared.window,
+            features=prepared.features,
+        )
+
+    async def predict_tensors(self, model: ReadyModel, tensors: Sequence[Part]) -> list[Part]:
+        """Run a model on one row of tensors that fit its binding.
+
+        Returns
+        -------
+        list of Part
+            Its outputs, float32, shape [1, ...]; they may hold NaN and infinity.
+
+        Raises
+        ------
+        ServerError
+            Whatever keeps the model from answering.
+        """
+        with self._in_flight_place():
+            return await self._workers.predict(model.digest, model.record, tensors)
+
+    @contextmanager
+    def _in_flight_place(self) -> Iterator[None]:
+        if self._in_flight >= self._max_in_flight:
+            raise Overload(f"{self._max_in_flight} predictions are in flight")
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+
+def _checked(reply: Any, binding: Mapping[str, Any]) -> tuple[list[list[float]], bool]:
+    """Take over a decoder's reply; it may be hostile."""
     try:
         (row,) = reply["array"]
-        window = {key: float(told["window"][key]) for key in ("start_s", "stop_s", "of_s")}
-        span = "{start_s:g}-{stop_s:g} s of {of_s:g} s".format(**window)
-        prediction = Prediction(
-            array=[[float(value) for value in row]],
-            labels=binding["labels"],
-            saturated=bool(reply["saturated"]),
-            frontends=[item["frontend"] for item in binding["inputs"]],
-            window=span + (", repeated" if told["window"]["repeated"] else ""),
-            features=_SOURCES[told.get("features")],
-        )
+        numbers = [float(value) for value in row]
+        saturated = bool(reply["saturated"])
     except (KeyError, TypeError, ValueError) as error:
         raise WorkerFailed("the process answered nonsense") from error
-    if len(row) != len(prediction.labels) or not all(map(math.isfinite, prediction.array[0])):
+    if len(numbers) != len(binding["labels"]) or not all(map(math.isfinite, numbers)):
         raise WorkerFailed("the process answered nonsense")
-    return prediction
+    return [numbers], saturated
 
 
 def _refusal(model: Model) -> Exception:

@@ -4,6 +4,7 @@
 
     models/                          MODELS_DIR
       <64 hex>                       a model file; its name is the SHA-256 of its bytes; read-only
+      <64 hex>.onnx                  what intake made of a model, under the SHA-256 of its own bytes
       registry.sqlite3               the registry (and its -wal, -shm)
       .lock                          held by the process that owns the registry
       .part-<16 hex>                 a file on its way to its name; removed at the next start
@@ -27,6 +28,7 @@ from server.repository import fsops
 
 UPLOAD_NAME = re.compile(r"[0-9a-f]{32}\.upload")
 _MODEL_NAME = re.compile(r"[0-9a-f]{64}")
+_DERIVED = ".onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,15 @@ class Layout:
     def model(self, digest: Digest) -> Path:
         """Return the only path of a model file."""
         return self.models / digest.hex
+
+    def derived(self, digest: Digest) -> Path:
+        """Return the only path of a derived file."""
+        return self.models / f"{digest.hex}{_DERIVED}"
+
+    def all_derived(self) -> list[Digest]:
+        """List the digests of the derived files that are here, in order."""
+        stems = (name.removesuffix(_DERIVED) for name in _names(self.models) if _DERIVED in name)
+        return [Digest.parse(stem) for stem in stems if _MODEL_NAME.fullmatch(stem)]
 
     def new_upload(self) -> Path:
         """Return an unused name for a complete upload."""

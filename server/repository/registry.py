@@ -185,6 +185,12 @@ class Registry:
         return await self._move(judged.digest, [State.PROMOTED], values, judged=judged)
 
     @whole
+    async def judge_again(self, digest: Digest) -> bool:
+        """Send a ready model back to intake: what was made of it is gone or of an older kind."""
+        values = {"state": State.PROMOTED, "record": None}
+        return await self._move(digest, [State.READY], values)
+
+    @whole
     async def count_crash(self, digest: Digest) -> bool:
         """Count a worker that the model took down; True when that disabled the model."""
         count = (

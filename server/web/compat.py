@@ -12,87 +12,37 @@
                    POST /nodemodeluploads    multipart, 1 to 12 files, unsigned: a sweep judges them
 """
 
-import asyncio
-import binascii
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import cast
 
 from quart import Blueprint, Response, request
 
 from server.digest import Digest
-from server.errors import BadBase64, MalformedForm
+from server.errors import MalformedForm
 from server.inference.contracts import Contracts
 from server.inference.intake import Intake
 from server.inference.predictor import Prediction, Predictor
+from server.inference.preparation import Sound
 from server.repository.manifest import check_manifest
-from server.repository.nonces import Nonces
 from server.repository.registry import Registry
 from server.repository.staging import StagedUpload, Staging
 from server.repository.sweep import Sweeper
 from server.signing.keyring import TRAILER_BYTES, KeyRing
-from server.signing.payload import Payload, open_payload, take_fields
+from server.signing.payload import parse_fields, take_fields
 from server.signing.stream import unsign_stream
-from server.web.body import BodyMemory, HeldBody, RequestBody, limited
+from server.web.base64_field import decode_base64
+from server.web.body import RequestBody, limited
 from server.web.connection import StreamedRequest
 from server.web.multipart import MAX_FILES, FormReader
 from server.web.problems import json_response
+from server.web.signed import SignedBodies
 
 _MAX_REGISTER_BYTES = 64 << 10
 _FORM_BYTES = 64 << 10  # boundaries and part headers around the files of a form
-_THREAD_BYTES = 256 << 10  # a larger payload is opened off the event loop
-_BASE64_CHARS = 1 << 20  # a multiple of 4
 _BASE64_FIELDS = frozenset({"data", "csv"})
 _FIELD = "model"
-
-
-class SignedPayloads:
-    """Reads signed JSON bodies.
-
-    Parameters
-    ----------
-    keys : KeyRing
-        Verify them.
-    memory : BodyMemory
-        Holds them.
-    nonces : Nonces
-        Remembers those that may be used once.
-    max_age_s : float
-        Oldest timestamp accepted.
-    """
-
-    def __init__(
-        self, keys: KeyRing, memory: BodyMemory, nonces: Nonces, *, max_age_s: float
-    ) -> None:
-        self._keys = keys
-        self._nonces = nonces
-        self._memory = memory
-        self._max_age_s = max_age_s
-
-    @asynccontextmanager
-    async def open(
-        self, body: RequestBody, max_bytes: int, path: str
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Hold the fields of a request's body; its room counts as taken while the block runs."""
-        with await self._memory.read(limited(body, max_bytes)) as held:
-            if held.size <= _THREAD_BYTES:
-                payload = self._open(held, path)
-            else:
-                payload = await asyncio.to_thread(self._open, held, path)
-            if payload.nonce is not None:
-                await self._nonces.spend(payload.nonce, until=payload.nonce_until)
-            yield payload.fields
-
-    def _open(self, held: HeldBody, path: str) -> Payload:
-        return open_payload(
-            held.take(),
-            self._keys,
-            path=path,
-            now=time.time(),
-            max_age_s=self._max_age_s,
-            raw=_BASE64_FIELDS,
-        )
 
 
 def test_routes() -> Blueprint:
@@ -119,7 +69,7 @@ def upload_test_routes() -> Blueprint:
 
 def model_routes(
     *,
-    payloads: SignedPayloads,
+    bodies: SignedBodies,
     registry: Registry,
     sweeper: Sweeper,
     intake: Intake,
@@ -130,7 +80,7 @@ def model_routes(
 
     @bp.post("/registermodelhash")
     async def register() -> Response:
-        async with payloads.open(_body(), _MAX_REGISTER_BYTES, request.path) as opened:
+        async with bodies.open(_body(), _MAX_REGISTER_BYTES, request.path) as opened:
             fields = take_fields(opened, required={"hash": str}, optional={"manifest": dict})
         digest = Digest.parse(fields["hash"])
         manifest = fields.get("manifest")
@@ -185,28 +135,27 @@ def upload_routes(staging: Staging, *, keys: KeyRing | None, sweeper: Sweeper) -
     return bp
 
 
-def prediction_routes(
-    predictor: Predictor, payloads: SignedPayloads, *, max_bytes: int
-) -> Blueprint:
+def prediction_routes(predictor: Predictor, bodies: SignedBodies, *, max_bytes: int) -> Blueprint:
     """Build the prediction."""
     bp = Blueprint("prediction", __name__)
 
     @bp.post("/prediction")
     async def predict() -> Response:
-        async with payloads.open(_body(), max_bytes, request.path) as opened:
+        parse = partial(parse_fields, raw=_BASE64_FIELDS)
+        async with bodies.open(_body(), max_bytes, request.path, parse=parse) as opened:
             fields = take_fields(
                 opened,
                 required={"model_hash": str, "data": str},
                 optional={"ext": str, "csv": str},
             )
-            digest = Digest.parse(fields["model_hash"])
-            prediction = await predictor.predict(
-                digest,
-                sound=await asyncio.to_thread(_base64, fields.pop("data"), "data"),
+            sound = Sound(
+                decode_base64(fields.pop("data"), "data"),
                 ext=fields.get("ext"),
-                csv=_base64(fields.get("csv", ""), "csv"),
+                csv=decode_base64(fields.get("csv", ""), "csv"),
             )
-        return _told(json_response({"array": prediction.array}), digest, prediction)
+            model = await predictor.ready(Digest.parse(fields["model_hash"]))
+            prediction = await predictor.predict_sound(model, sound)
+        return _told(json_response({"array": prediction.array}), model.digest, prediction)
 
     return bp
 
@@ -226,20 +175,6 @@ async def _model_files(
         yield file.chunks if keys is None else unsign_stream(file.chunks, keys)
     if count == 0:
         raise MalformedForm(f"the form carries no file in the field `{_FIELD}`")
-
-
-def _base64(text: str | memoryview, name: str) -> bytes:
-    # in pieces: the interpreter's lock is free between them, and other requests get their turn
-    pieces = (text[k : k + _BASE64_CHARS] for k in range(0, len(text), _BASE64_CHARS))
-    try:
-        whole = b"".join(binascii.a2b_base64(piece, strict_mode=True) for piece in pieces)
-        end = text[-2:]
-        padding = end if isinstance(end, str) else bytes(end).decode("latin-1")
-        if len(whole) != len(text) // 4 * 3 - padding.count("="):
-            raise ValueError("padding inside")
-        return whole
-    except ValueError as error:
-        raise BadBase64(f"the field {name!r} is not standard base64") from error
 
 
 def _told(response: Response, digest: Digest, prediction: Prediction) -> Response:

@@ -51,7 +51,7 @@ def build_site(
         level = logging.DEBUG if request.path in _QUIET else logging.INFO
         fields = {
             "method": request.method,
-            "path": request.path[:80],
+            "path": request.path[:120],
             "status": response.status_code,
             "ms": round((time.monotonic() - g.started) * 1e3, 1),
         }

@@ -1,0 +1,177 @@
+"""One batcher for each loaded model: the rows that wait while a batch runs form the next one.
+
+::
+
+    row --> waiting, by shape --worker is idle--> batch of at most `max_batch` --> worker
+                 ^                                                   |
+                 `--- every row alone, when a batch of several failed `--> outputs, row by row
+
+Nothing ever waits for company: an idle worker takes a row at once.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from server.errors import Overload, ServerError, WorkerFailed
+from server.inference.frames import ITEM_BYTES, Batch, BatchMessage, Message, Part
+from server.inference.pool import ChildPool, Spawn
+
+_MAX_RANK = 8
+
+
+@dataclass(slots=True)
+class _Row:
+    tensors: Sequence[Part]
+    answer: asyncio.Future[list[Part]]
+    alone: bool = False
+    shapes: tuple[Any, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shapes = tuple((part.name, part.dtype, part.shape) for part in self.tensors)
+
+
+class Batcher:
+    """Runs rows through one model, several at a time.
+
+    Parameters
+    ----------
+    pool : ChildPool
+        The model's one worker.
+    max_batch : int
+        Most rows at a time.
+    max_waiting : int
+        Rows that may wait; more are refused.
+    spawn : callable
+        Starts a task in the task group of the application.
+    """
+
+    def __init__(
+        self,
+        pool: ChildPool,
+        *,
+        max_batch: int,
+        max_waiting: int,
+        spawn: Spawn,
+    ) -> None:
+        self._pool = pool
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._spawn = spawn
+        self._waiting: deque[_Row] = deque()
+        self._running = False
+
+    async def run(self, tensors: Sequence[Part]) -> list[Part]:
+        """Run the model on one row.
+
+        Parameters
+        ----------
+        tensors : sequence of Part
+            Every input of the model, shape [1, ...].
+
+        Returns
+        -------
+        list of Part
+            Every output, shape [1, ...].
+
+        Raises
+        ------
+        Overload
+            If too many rows wait.
+        ServerError
+            What the model's worker found in this row, or `WorkerFailed`.
+        """
+        if len(self._waiting) >= self._max_waiting:
+            raise Overload(f"{self._max_waiting} predictions wait for this model already")
+        row = _Row(tensors, asyncio.get_running_loop().create_future())
+        self._waiting.append(row)
+        if not self._running:
+            self._running = True
+            self._spawn(self._run_waiting())
+        return await row.answer
+
+    async def _run_waiting(self) -> None:
+        rows: list[_Row] = []
+        try:
+            while rows := self._next_batch():
+                await self._run_batch(rows)
+        finally:
+            # only a stop of the server ends this with rows left
+            self._running = False
+            stopped = Overload("the process was stopped")
+            for row in [*rows, *self._waiting]:
+                _settle(row, stopped)
+            self._waiting.clear()
+
+    def _next_batch(self) -> list[_Row]:
+        """Take the first row, and those of its shapes that can go with it; order is kept."""
+        while self._waiting and self._waiting[0].answer.done():
+            self._waiting.popleft()  # its caller went away
+        if not self._waiting:
+            return []
+        first = self._waiting.popleft()
+        batch, others = [first], deque[_Row]()
+        room = 1 if first.alone else self._max_batch
+        while self._waiting and len(batch) < room:
+            row = self._waiting.popleft()
+            if row.alone or row.shapes != first.shapes:
+                others.append(row)
+            elif not row.answer.done():
+                batch.append(row)
+        others.extend(self._waiting)
+        self._waiting = others
+        return batch
+
+    async def _run_batch(self, rows: list[_Row]) -> None:
+        try:
+            answer = await self._pool.call(_message(rows))
+            outputs = _split(answer, len(rows))
+        except ServerError as error:
+            if len(rows) == 1:
+                _settle(rows[0], error)
+                return
+            # one of them is bad: each is run again by itself, so that it fails alone
+            for row in rows:
+                row.alone = True
+            self._waiting.extendleft(reversed(rows))
+            return
+        for row, output in zip(rows, outputs, strict=True):
+            if not row.answer.done():
+                row.answer.set_result(output)
+
+
+def _message(rows: list[_Row]) -> BatchMessage:
+    batches = [
+        Batch(
+            part.name,
+            [row.tensors[k].data for row in rows],
+            str(part.dtype),
+            (len(rows), *part.shape[1:]),
+        )
+        for k, part in enumerate(rows[0].tensors)
+    ]
+    return BatchMessage({"op": "predict"}, batches)
+
+
+def _split(answer: Message, count: int) -> list[list[Part]]:
+    """Cut the outputs of a batch into rows; a hostile worker may have sent anything."""
+    rows: list[list[Part]] = [[] for _ in range(count)]
+    for part in answer.parts:
+        shape = part.shape
+        if part.dtype != "float32" or not 0 < len(shape) <= _MAX_RANK or shape[0] != count:
+            raise WorkerFailed("the process answered nonsense")
+        size = math.prod(shape[1:]) * ITEM_BYTES[part.dtype]
+        view = memoryview(part.data)
+        for k, row in enumerate(rows):
+            data = view[k * size : (k + 1) * size]
+            row.append(Part(part.name, data, part.dtype, (1, *shape[1:])))
+    return rows
+
+
+def _settle(row: _Row, error: ServerError) -> None:
+    if not row.answer.done():
+        row.answer.set_exception(error)
+        row.answer.exception()  # its caller may be gone

@@ -1,0 +1,109 @@
+"""How a model is run, from its record; and whether what was made of it is still as it was."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from server.digest import Digest
+from server.errors import ModelNotReady, ModelState
+from server.inference.pool import ChildKind
+from server.inference.workers import Engine
+from server.repository.derived import DerivedFiles
+from server.repository.registry import Registry, State
+from server.repository.store import ModelStore
+
+RECORD_VERSION = 2
+_FOR_EVER = 1 << 62  # a model is too slow to load for being replaced
+_ONNX_BYTES, _KERAS_BYTES = 80 << 20, 600 << 20  # a worker before it has loaded anything
+_WEIGHTS_SHARE = 3  # a loaded model and its batches take so many times its file
+_log = logging.getLogger(__name__)
+
+
+class Engines:
+    """Says how models are run, and sends back to intake those that cannot be run any more.
+
+    Parameters
+    ----------
+    registry : Registry
+        Lists the models.
+    store, derived : ModelStore, DerivedFiles
+        Hold their files.
+    threads : int
+        Of one model's worker.
+    start_timeout_s, call_timeout_s : float
+        Longest loading and longest run, in seconds.
+    on_promoted : callable
+        Called when there is something to judge again.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        store: ModelStore,
+        derived: DerivedFiles,
+        *,
+        threads: int,
+        start_timeout_s: float,
+        call_timeout_s: float,
+        on_promoted: Callable[[], None],
+    ) -> None:
+        self._registry = registry
+        self._store = store
+        self._derived = derived
+        self._threads = threads
+        self._start_timeout_s = start_timeout_s
+        self._call_timeout_s = call_timeout_s
+        self._on_promoted = on_promoted
+
+    async def of(self, digest: Digest, record: Mapping[str, Any]) -> Engine:
+        """Return how a model is run, once its file is known to be the one that was judged.
+
+        Raises
+        ------
+        ModelNotReady
+            If its derived file is not: it is being made again.
+        ModelState
+            If its own file is not: it must be uploaded again.
+        """
+        derived = record.get("derived")
+        if derived is not None:
+            made = Digest.parse(derived)
+            if not await asyncio.to_thread(self._derived.is_intact, made):
+                await self._judge_again(digest, "the derived file is missing or damaged")
+                raise ModelNotReady("the model is being made ready again", retry_after_s=5)
+            module, path = "server.inference.onnx_child", self._derived.path(made)
+            base = _ONNX_BYTES
+        else:
+            if await asyncio.to_thread(self._store.verify, digest) is None:
+                _log.error("model file is missing or damaged", extra={"digest": digest.short})
+                raise ModelState("the model's file here is damaged; upload it again")
+            module, path = "server.inference.keras_child", self._store.path(digest)
+            base = _KERAS_BYTES
+        max_batch = int(record["max_batch"])
+        kind = ChildKind(
+            module,
+            {"path": str(path.resolve()), "threads": self._threads, "max_batch": max_batch},
+            start_timeout_s=self._start_timeout_s,
+            call_timeout_s=self._call_timeout_s,
+            max_calls=_FOR_EVER,
+        )
+        size = await asyncio.to_thread(lambda: path.stat().st_size)
+        return Engine(kind, max_batch, base + _WEIGHTS_SHARE * size)
+
+    async def reconcile(self) -> None:
+        """Judge again what an older server made, and remove derived files that nobody uses."""
+        used: set[Digest] = set()
+        for model in await self._registry.in_state(State.READY):
+            record = model.record or {}
+            if record.get("version") != RECORD_VERSION:
+                await self._judge_again(model.digest, "an older server judged it")
+            elif (derived := record.get("derived")) is not None:
+                used.add(Digest.parse(derived))
+        if removed := await asyncio.to_thread(self._derived.keep_only, used):
+            _log.info("unused derived files removed", extra={"files": removed})
+
+    async def _judge_again(self, digest: Digest, reason: str) -> None:
+        if await self._registry.judge_again(digest):
+            _log.warning("model judged again", extra={"digest": digest.short, "reason": reason})
+            self._on_promoted()

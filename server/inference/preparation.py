@@ -1,0 +1,170 @@
+"""From a sound to a model's tensors: what is known of it already, and a decoder for the rest.
+
+::
+
+    sound, csv --> raw values known? --all--> decoder scales them --------> tensors
+                        `--no--> decoder decodes, computes, scales --+--> tensors
+                                                                     `--> values kept
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.digest import Digest
+from server.errors import WorkerFailed
+from server.inference.feature_cache import CachedValue, FeatureCache
+from server.inference.frames import Message, Part
+from server.inference.pool import ChildPool, Spawn
+
+_KNOWN, _VALUE = "known:", "value:"
+_SOURCES = (None, "client", "derived")
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A caller's song.
+
+    Attributes
+    ----------
+    data : bytes
+        A sound file.
+    ext : str or None
+        The format that the caller named.
+    csv : bytes
+        A feature row; empty to have it computed.
+    digest : Digest or None
+        Of `data`, where it is known already.
+    """
+
+    data: bytes
+    ext: str | None
+    csv: bytes
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model's tensors, and how they were made.
+
+    Attributes
+    ----------
+    tensors : sequence of Part
+        Every input of the binding, in its order.
+    window : str
+        Which part of the sound was used.
+    features : str or None
+        Where the feature row came from: ``client`` or ``derived``.
+    """
+
+    tensors: Sequence[Part]
+    window: str
+    features: str | None
+
+
+class Preparation:
+    """Makes tensors of sounds.
+
+    Parameters
+    ----------
+    decoders : ChildPool
+        Decode sounds and compute frontends.
+    cache : FeatureCache or None
+        Keeps what they computed.
+    spawn : callable
+        Starts a task in the task group of the application.
+    """
+
+    def __init__(self, decoders: ChildPool, cache: FeatureCache | None, *, spawn: Spawn) -> None:
+        self._decoders = decoders
+        self._cache = cache
+        self._spawn = spawn
+
+    async def prepare(self, sound: Sound, binding: Mapping[str, Any]) -> Prepared:
+        """Make the tensors that a model is fed with.
+
+        Raises
+        ------
+        ServerError
+            What is wrong with the sound or the row, or why there is no decoder for it.
+        """
+        digest = await self._digest(sound)
+        known = await self._known(digest, sound, binding)
+        window = next((value.window for value in known.values()), None)
+        asked = {"op": "frontend", "binding": binding, "ext": sound.ext, "window": window}
+        parts = [Part("csv", sound.csv), *_renamed(known)]
+        if window is None or len(known) < len(_needed(binding, sound)):
+            parts.append(Part("sound", sound.data))
+        made = await self._decoders.call(Message(asked, parts))
+        prepared = _checked(made, binding)
+        if self._cache is not None and digest is not None:
+            for name, value in _values(made).items():
+                self._spawn(self._cache.put(digest, sound.ext, name, value))
+        return prepared
+
+    async def _digest(self, sound: Sound) -> Digest | None:
+        if self._cache is None or sound.digest is not None:
+            return sound.digest
+        sha256 = await asyncio.to_thread(hashlib.sha256, sound.data)
+        return Digest(sha256.digest())
+
+    async def _known(
+        self, digest: Digest | None, sound: Sound, binding: Mapping[str, Any]
+    ) -> dict[str, CachedValue]:
+        if self._cache is None or digest is None:
+            return {}
+        asked = {
+            name: await self._cache.get(digest, sound.ext, name) for name in _needed(binding, sound)
+        }
+        return {name: value for name, value in asked.items() if value is not None}
+
+
+def _needed(binding: Mapping[str, Any], sound: Sound) -> set[str]:
+    """Return the raw values that a call cannot do without."""
+    has_row = bool(sound.csv.strip())
+    return {item["value"] for item in binding["inputs"] if not (has_row and item["kind"] == "row")}
+
+
+def _renamed(known: Mapping[str, CachedValue]) -> list[Part]:
+    return [
+        Part(_KNOWN + name, value.part.data, value.part.dtype, value.part.shape)
+        for name, value in known.items()
+    ]
+
+
+def _checked(made: Message, binding: Mapping[str, Any]) -> Prepared:
+    """Take over a decoder's answer; it may be hostile."""
+    told: Any = made.fields.get("told")
+    try:
+        tensors = [_tensor(made, item) for item in binding["inputs"]]
+        window = {key: float(told["window"][key]) for key in ("start_s", "stop_s", "of_s")}
+        span = "{start_s:g}-{stop_s:g} s of {of_s:g} s".format(**window)
+        features = told.get("features")
+        if features not in _SOURCES:
+            raise ValueError(features)
+        repeated = ", repeated" if told["window"]["repeated"] else ""
+        return Prepared(tensors, span + repeated, features)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkerFailed("the process answered nonsense") from error
+
+
+def _tensor(made: Message, item: Mapping[str, Any]) -> Part:
+    part = made.part(item["tensor"])
+    if part is None or part.dtype != "float32" or list(part.shape) != item["shape"]:
+        raise ValueError(item["tensor"])
+    return part
+
+
+def _values(made: Message) -> dict[str, CachedValue]:
+    """Return the raw values that a decoder answered for keeping."""
+    window = dict(made.fields["told"]["window"])
+    values = {
+        part.name.removeprefix(_VALUE): part for part in made.parts if part.name.startswith(_VALUE)
+    }
+    same = made.fields.get("same")
+    for name, tensor in same.items() if isinstance(same, dict) else ():
+        if (part := made.part(tensor)) is not None:
+            values[name] = part
+    return {name: CachedValue(window, part) for name, part in values.items() if part.dtype}

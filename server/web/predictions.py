@@ -1,0 +1,107 @@
+"""Predictions by the model's digest, for new clients.
+
+::
+
+    POST /v1/models/{digest}/predictions
+
+    audio/*, application/octet-stream   a song; or a row of raw tensors, for a model of that task
+    application/json                    a signed payload {"inputs": {...}, "_path", "_ts"}
+
+A raw body is signed by its digest in the header `Signed-Request`, which may also hold `ext` and
+`csv` (plain text); a JSON body carries its signature behind it, as on the original paths.
+"""
+
+import json
+import math
+from array import array
+from collections.abc import Sequence
+from typing import Any, cast
+
+from quart import Blueprint, Response, request
+
+from server.digest import Digest
+from server.errors import BadModel, MalformedRequest, UnusableInput
+from server.inference.frames import Part
+from server.inference.predictor import Prediction, Predictor, ReadyModel
+from server.inference.preparation import Sound
+from server.signing.header import NAME
+from server.signing.payload import take_fields
+from server.web.connection import StreamedRequest
+from server.web.signed import RawBody, SignedBodies
+from server.web.tensor_bodies import parse_call, tensors_of_bytes, tensors_of_call
+
+_JSON = "application/json"
+
+
+def v1_prediction_routes(
+    predictor: Predictor, bodies: SignedBodies, *, max_bytes: int
+) -> Blueprint:
+    """Build the predictions of `/v1`."""
+    bp = Blueprint("v1_predictions", __name__)
+
+    @bp.post("/v1/models/<digest>/predictions")
+    async def predict(digest: str) -> Response:
+        asked = cast(StreamedRequest, request)
+        body = asked.stream_body
+        if asked.mimetype == _JSON:
+            async with bodies.open(
+                body, max_bytes, asked.path, parse=parse_call, bound=True
+            ) as fields:
+                return await _call(fields, await predictor.ready(Digest.parse(digest)))
+        signed = asked.headers.get(NAME, "")
+        async with bodies.open_raw(body, signed, max_bytes, asked.path) as raw:
+            model = await predictor.ready(Digest.parse(digest))
+            return await (_tensors if model.takes_tensors else _song)(raw, model)
+
+    async def _call(fields: dict[str, Any], model: ReadyModel) -> Response:
+        take_fields(fields, required={"inputs": dict})
+        if not model.takes_tensors:
+            raise UnusableInput("the model takes a sound: send the sound file as the body")
+        return await _run(model, tensors_of_call(fields["inputs"], model.binding["inputs"]))
+
+    async def _tensors(raw: RawBody, model: ReadyModel) -> Response:
+        take_fields(raw.fields, required={})
+        return await _run(model, tensors_of_bytes(raw.data, model.binding["inputs"]))
+
+    async def _run(model: ReadyModel, tensors: Sequence[Part]) -> Response:
+        outputs = await predictor.predict_tensors(model, tensors)
+        told = {part.name: {"shape": part.shape, "data": _numbers(part)} for part in outputs}
+        return _json({"model": model.describe(), "outputs": told})
+
+    async def _song(raw: RawBody, model: ReadyModel) -> Response:
+        fields = take_fields(raw.fields, required={}, optional={"ext": str, "csv": str})
+        csv = fields.get("csv", "")
+        sound = Sound(raw.data, fields.get("ext"), _encoded(csv), raw.digest)
+        return _json(_told(model, await predictor.predict_sound(model, sound)))
+
+    return bp
+
+
+def _encoded(csv: str) -> bytes:
+    try:
+        return csv.encode()
+    except UnicodeEncodeError as error:
+        raise MalformedRequest("the field 'csv' must be Unicode without lone surrogates") from error
+
+
+def _numbers(part: Part) -> list[float]:
+    numbers = array("f", bytes(part.data)).tolist()
+    if not all(map(math.isfinite, numbers)):
+        raise BadModel(f"the model answered numbers in {part.name!r} that are not finite")
+    return numbers
+
+
+def _told(model: ReadyModel, prediction: Prediction) -> dict[str, Any]:
+    return {
+        "model": model.describe(),
+        "labels": prediction.labels,
+        "probabilities": prediction.array[0],
+        "frontends": prediction.frontends,
+        "window": prediction.window,
+        "features": prediction.features,
+        "saturated": prediction.saturated,
+    }
+
+
+def _json(value: dict[str, Any]) -> Response:
+    return Response(json.dumps(value, allow_nan=False), content_type=_JSON)

@@ -1,0 +1,219 @@
+"""Tensors from outside, checked against the model that they are meant for.
+
+::
+
+    raw    every input of one row, little-endian in C order, one after the other
+    JSON   {"inputs": {"<tensor>": [[...], ...]                                nested lists
+                       "<tensor>": {"shape": [...], "base64": "<float32>"}}}
+
+Shapes are without the batch axis; a leading 1 may be given. Numbers in lists are read into one
+buffer by a parser in C, without a Python object for each: lists of another nesting that hold as
+many numbers as the shape asks are taken in row-major order.
+"""
+
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import simdjson
+
+from server.errors import MalformedRequest, UnusableInput
+from server.inference.frames import ITEM_BYTES, Part
+from server.web.base64_field import decode_base64
+
+_MAX_RANK = 8
+_MAX_FIELDS = 64
+
+
+class Numbers:
+    """Numbers that came as nested lists.
+
+    Attributes
+    ----------
+    data : memoryview
+        float64, row-major.
+    shape : tuple of int
+        Lengths of the lists, outermost first, as the first of each says.
+    """
+
+    def __init__(self, nested: simdjson.Array, name: str) -> None:
+        try:
+            self.data = memoryview(nested.as_buffer(of_type="d")).cast("B").toreadonly()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise MalformedRequest(f"inputs.{name} must hold numbers only") from error
+        shape: list[int] = []
+        inner: object = nested
+        while isinstance(inner, simdjson.Array) and len(shape) <= _MAX_RANK:
+            shape.append(len(inner))
+            inner = inner[0] if len(inner) else None
+        self.shape = tuple(shape)
+
+
+class Packed:
+    """Numbers that came as base64.
+
+    Attributes
+    ----------
+    text : str
+        Not decoded yet.
+    shape : tuple of int
+        As declared.
+    """
+
+    def __init__(self, given: simdjson.Object, name: str) -> None:
+        fields = _members(given, f"inputs.{name}")
+        text, shape = fields.get("base64"), fields.get("shape")
+        if set(fields) != {"base64", "shape"} or not isinstance(text, str):
+            raise MalformedRequest(f"inputs.{name} must hold `shape` and `base64`")
+        listed = shape.as_list() if isinstance(shape, simdjson.Array) else [None]
+        axes = tuple(axis for axis in listed if type(axis) is int and axis >= 0)
+        if len(axes) != len(listed) or len(axes) > _MAX_RANK:
+            raise MalformedRequest(f"inputs.{name}.shape must be a list of axis lengths")
+        self.text, self.shape = text, axes
+
+
+def parse_call(text: bytes) -> dict[str, Any]:
+    """Read the JSON of a call: texts and numbers as they are, `inputs` as `Numbers` and `Packed`.
+
+    Raises
+    ------
+    MalformedRequest
+        If it is no JSON object, names a field twice, or holds anything else.
+    """
+    try:
+        document = simdjson.Parser().parse(text)
+    except (ValueError, RuntimeError) as error:
+        raise MalformedRequest("the signed payload is not JSON in UTF-8") from error
+    if not isinstance(document, simdjson.Object):
+        raise MalformedRequest("the signed payload must be a JSON object")
+    fields = _members(document, "the payload")
+    for name, value in fields.items():
+        if name == "inputs" and isinstance(value, simdjson.Object):
+            inputs = _members(value, "inputs")
+            fields[name] = {tensor: _given(item, tensor) for tensor, item in inputs.items()}
+        elif isinstance(value, simdjson.Object | simdjson.Array):
+            raise MalformedRequest(f"the field {name[:40]!r} must be a text or a number")
+    return fields
+
+
+def _given(value: object, name: str) -> Numbers | Packed:
+    if isinstance(value, simdjson.Array):
+        return Numbers(value, name[:40])
+    if isinstance(value, simdjson.Object):
+        return Packed(value, name[:40])
+    raise MalformedRequest(f"inputs.{name[:40]} must be nested lists, or `shape` and `base64`")
+
+
+def _members(given: simdjson.Object, where: str) -> dict[str, Any]:
+    names = list(given.keys())
+    if len(set(names)) != len(names):
+        raise MalformedRequest(f"{where} names a field twice")
+    if len(names) > _MAX_FIELDS:
+        raise MalformedRequest(f"{where} has more than {_MAX_FIELDS} fields")
+    return {name: given[name] for name in names}
+
+
+def tensors_of_call(
+    given: Mapping[str, Numbers | Packed], inputs: Sequence[Mapping[str, Any]]
+) -> list[Part]:
+    """Make a model's tensors from the `inputs` of a call.
+
+    Parameters
+    ----------
+    given : mapping
+        By tensor name.
+    inputs : sequence of mapping
+        Of the model's binding.
+
+    Raises
+    ------
+    UnusableInput
+        Naming the tensor, and the axis that does not fit.
+    """
+    known = [str(item["tensor"]) for item in inputs]
+    if set(given) != set(known):
+        raise UnusableInput(f"the model takes the tensors {known}; sent were {sorted(given)[:16]}")
+    return [_part(given[item["tensor"]], item) for item in inputs]
+
+
+def _part(value: Numbers | Packed, item: Mapping[str, Any]) -> Part:
+    name, dtype = str(item["tensor"]), str(item["dtype"])
+    shape = _row_shape(value.shape, item["shape"], name)
+    if isinstance(value, Packed):
+        data: bytes | memoryview = decode_base64(value.text, f"inputs.{name}.base64")
+    else:
+        dtype, data = _as_asked(value.data, dtype, name)
+    if len(data) != math.prod(shape) * ITEM_BYTES[dtype]:
+        raise UnusableInput(
+            f"the tensor {name!r} has {len(data) // ITEM_BYTES[dtype]} values; "
+            f"its shape {list(shape[1:])} takes {math.prod(shape)}"
+        )
+    return Part(name, data, dtype, shape)
+
+
+def _as_asked(data: memoryview, dtype: str, name: str) -> tuple[str, bytes | memoryview]:
+    """Return floats as they were read, whole numbers in the model's type."""
+    if dtype.startswith("float"):
+        return "float64", data  # the worker narrows them at once
+    values = data.cast("d")
+    try:
+        whole = array("q" if dtype == "int64" else "i", map(_whole, values))
+    except (ValueError, OverflowError) as error:
+        raise UnusableInput(f"the tensor {name!r} takes whole numbers ({dtype})") from error
+    return dtype, whole.tobytes()
+
+
+def _whole(value: float) -> int:
+    if not value.is_integer() or abs(value) > 1 << 53:
+        raise ValueError(value)
+    return int(value)
+
+
+def _row_shape(shape: tuple[int, ...], wanted: Sequence[int | None], name: str) -> tuple[int, ...]:
+    """Return the shape with its batch axis of 1."""
+    row = shape[1:] if len(shape) == len(wanted) and shape[:1] == (1,) else shape
+    if len(row) != len(wanted) - 1:
+        raise UnusableInput(
+            f"the tensor {name!r} has {len(row)} axes; the model takes {_text(wanted[1:])}"
+        )
+    for axis, (size, expected) in enumerate(zip(row, wanted[1:], strict=True)):
+        if size < 1 or expected not in (None, size):
+            raise UnusableInput(
+                f"axis {axis} of the tensor {name!r} is {size}; "
+                f"the model takes {_text(wanted[1:])}",
+                axis=axis,
+            )
+    return (1, *row)
+
+
+def tensors_of_bytes(body: bytes, inputs: Sequence[Mapping[str, Any]]) -> list[Part]:
+    """Cut a raw body into a model's tensors.
+
+    Raises
+    ------
+    UnusableInput
+        If the model leaves an axis open, or the body has another length.
+    """
+    parts = []
+    start = 0
+    view = memoryview(body)
+    for item in inputs:
+        axes = item["shape"][1:]
+        if None in axes:
+            raise UnusableInput(
+                f"the tensor {item['tensor']!r} is {_text(axes)}, with open axes: send JSON, which "
+                "says its shape"
+            )
+        dtype = str(item["dtype"])
+        end = start + math.prod(axes) * ITEM_BYTES[dtype]
+        parts.append(Part(str(item["tensor"]), view[start:end], dtype, (1, *axes)))
+        start = end
+    if start != len(body):
+        listed = ", ".join(f"{item['tensor']} {_text(item['shape'][1:])}" for item in inputs)
+        raise UnusableInput(f"the body has {len(body)} bytes; {listed} take {start}")
+    return parts
+
+
+def _text(axes: Sequence[int | None]) -> str:
+    return "[" + ", ".join("any" if axis is None else str(axis) for axis in axes) + "]"
