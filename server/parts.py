@@ -100,22 +100,10 @@ class Inference:
             spawn=spawn,
         )
         self.cache = _feature_cache(settings)
-        self.engines = Engines(
-            repository.registry,
-            repository.store,
-            repository.derived,
-            threads=len(os.sched_getaffinity(0)),
-            start_timeout_s=settings.intake_timeout_s,
-            call_timeout_s=settings.predict_timeout_s,
-            on_promoted=promoted.set,
-        )
+        self.engines = _engines(settings, repository, promoted.set)
         self.workers = ModelWorkers(
             self.engines.of,
-            Budget(
-                memory_bytes=settings.model_memory or machine_bytes() // 2,
-                models=settings.resident_models,
-                pinned=frozenset(self._pinned),
-            ),
+            _budget(settings),
             spawn=spawn,
             on_crash=self._count_crash,
             on_recovery=repository.registry.clear_crashes,
@@ -167,10 +155,10 @@ class Inference:
 
     async def _preload(self) -> None:
         """Load the pinned and the latest models after a restart, so that nobody waits for them."""
-        pinned = [await self._registry.get(digest) for digest in self._pinned]
         latest = await self._registry.in_state(State.READY, limit=_PRELOADED)
-        for model in [*(model for model in pinned if model), *reversed(latest)]:
-            if model.record is not None and self.workers.has_room:
+        for digest in [*self._pinned, *(model.digest for model in reversed(latest))]:
+            model = await self._registry.get(digest)
+            if model is not None and model.record is not None and self.workers.has_room:
                 try:
                     await self.workers.warm(model.digest, model.record)
                 except ServerError as error:
@@ -190,6 +178,28 @@ def _decoder_kind(settings: Settings) -> ChildKind:
         start_timeout_s=_DECODER_START_S,
         call_timeout_s=settings.decode_timeout_s,
         keeps_trying=True,
+    )
+
+
+def _engines(
+    settings: Settings, repository: Repository, on_promoted: Callable[[], None]
+) -> Engines:
+    return Engines(
+        repository.registry,
+        repository.store,
+        repository.derived,
+        threads=len(os.sched_getaffinity(0)),
+        start_timeout_s=settings.intake_timeout_s,
+        call_timeout_s=settings.predict_timeout_s,
+        on_promoted=on_promoted,
+    )
+
+
+def _budget(settings: Settings) -> Budget:
+    return Budget(
+        memory_bytes=settings.model_memory or machine_bytes() // 2,
+        models=settings.resident_models,
+        pinned=frozenset(Digest.parse(text) for text in settings.pinned_models),
     )
 
 

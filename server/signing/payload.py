@@ -94,17 +94,8 @@ def open_payload(
         Signed, but not one JSON object without duplicate keys and without NaN or infinity; or one
         that is not bound where it must be.
     """
-    value = memoryview(body)[: max(0, len(body) - TRAILER_BYTES)]
-    codes = keys.codes(PAYLOAD_SALT)
-    for code in codes:
-        code.update(value)
-    check_trailer(body[len(value) :], codes)
-    timed = False
-    if stamp := _TIMESTAMP.search(bytes(value[-_TIMESTAMP_TAIL:])):
-        _check_age(int.from_bytes(decode_canonical(stamp[1])), now=now, max_age_s=max_age_s)
-        value = value[: -len(stamp[1]) - 1]
-        timed = True
-    fields = (parse or parse_fields)(bytes(value))
+    text, timed = _verified(body, keys, now=now, max_age_s=max_age_s)
+    fields = (parse or parse_fields)(text)
     if bound and not ("_path" in fields and (timed or "_ts" in fields)):
         raise MalformedRequest("on this path a signed payload holds `_path` and `_ts`")
     stamped = None
@@ -119,6 +110,20 @@ def open_payload(
     if not isinstance(nonce, str) or not 0 < len(nonce) <= _MAX_NONCE or stamped is None:
         raise MalformedRequest("a '_nonce' is a text of 1 to 256 characters, and needs a '_ts'")
     return Payload(fields, nonce, stamped + max_age_s)
+
+
+def _verified(body: bytes, keys: KeyRing, *, now: float, max_age_s: float) -> tuple[bytes, bool]:
+    """Return the JSON before a good signature, and whether a timestamp went with it."""
+    value = memoryview(body)[: max(0, len(body) - TRAILER_BYTES)]
+    codes = keys.codes(PAYLOAD_SALT)
+    for code in codes:
+        code.update(value)
+    check_trailer(body[len(value) :], codes)
+    stamp = _TIMESTAMP.search(bytes(value[-_TIMESTAMP_TAIL:]))
+    if stamp is None:
+        return bytes(value), False
+    _check_age(int.from_bytes(decode_canonical(stamp[1])), now=now, max_age_s=max_age_s)
+    return bytes(value[: -len(stamp[1]) - 1]), True
 
 
 def take_fields(
