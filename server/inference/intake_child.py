@@ -1,19 +1,23 @@
 """The one-shot process that judges a promoted file.
 
-It loads the model, binds it to its task, runs it once, and answers with the record that the
-registry keeps.
+It loads the model, binds it to its task, converts and compares it, and answers with the record that
+the registry keeps; the converted model goes into the file that the parent opened for it.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from server.errors import BadModel
+from server.inference import keras_model
 from server.inference.child import Handler, serve
 from server.inference.keras_engine import KerasEngine
+from server.inference.keras_model import KerasModel
+from server.inference.selection import choose, keep
 from server.tasks import TASKS
+
+_RECORD_VERSION = 2
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
@@ -22,22 +26,31 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     task = TASKS.get(manifest.get("task", "genre"))
     if task is None:
         raise BadModel(f"unknown task {manifest['task']!r}; there are {sorted(TASKS)}")
-    engine = _load(Path(config["path"]))
-    binding = task.bind(engine.signature, manifest)
-    engine.warm_up()
+    loaded = _load(Path(config["path"]))
+    binding = task.bind(loaded.signature, manifest)
+    engine = KerasEngine(loaded)
+    output: int | None = config.get("output_fd")
+    if output is None:
+        choice = keep(engine, loaded.signature, binding, why="nothing takes a converted model")
+    else:
+        choice = choose(engine, loaded.signature, binding)
+        with os.fdopen(output, "wb") as file:
+            file.write(choice.onnx or b"")
     record = {
-        "format": engine.format,
-        "engine": f"keras {keras.__version__}",
-        "parameters": engine.parameters,
-        "signature": engine.signature.describe(),
+        "version": _RECORD_VERSION,
+        "format": loaded.format,
+        **choice.record,
+        "repairs": list(loaded.repairs),
+        "parameters": int(loaded.model.count_params()),
+        "signature": loaded.signature.describe(),
         "binding": binding,
     }
     return {"record": record}, {}
 
 
-def _load(path: Path) -> KerasEngine:
+def _load(path: Path) -> KerasModel:
     try:
-        return KerasEngine(path)
+        return keras_model.load(path)
     except BadModel:
         raise
     # a boundary: Keras reads any structure that a file describes, and fails on it in any way

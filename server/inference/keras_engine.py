@@ -1,14 +1,11 @@
-"""Run a Keras model file: load it, read its signature, call it.
+"""Run a loaded Keras model: the engine of what cannot be converted, and the reference.
 
-Imported in child processes only, after the gate has looked at the file. ``safe_mode`` is the last
-net, not the first. The model is called, never `predict`-ed: that takes seven times as long for one
-song.
+Imported in child processes only. The model is called, never `predict`-ed: that takes seven times as
+long for one song.
 """
 
 import gc
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,70 +13,40 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from server.errors import BadModel
-from server.gate.sniff import Format, sniff
-from server.tasks.contract import Signature, TensorSpec
+from server.inference.keras_model import KerasModel
 
-_WARM_UPS = 3  # the first run traces and compiles, the second settles memory
-_REASON_CHARS = 400
+Values = Mapping[str, NDArray[Any]]
+_OTHER_WIDTHS = (tf.float16, tf.bfloat16, tf.float64)
 
 
 class KerasEngine:
-    """A loaded model.
+    """A loaded model behind one compiled function.
 
     Parameters
     ----------
-    path : Path
-        The model file; its name does not matter.
-
-    Attributes
-    ----------
-    format : str
-        ``h5`` or ``keras``.
-    signature : Signature
-        Inputs and outputs in the model's order.
-
-    Raises
-    ------
-    BadModel
-        If it is no model, or Keras refuses it; gives Keras's reason.
+    loaded : KerasModel
+        The model.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.format: Format = sniff(path)
-        self._model = _load(path, self.format)
-        self.signature = _signature(self._model)
-        inputs = self.signature.inputs
-        _check_batch_axis(inputs)
-        specs = [
-            tf.TensorSpec(spec.shape, spec.dtype, name=f"in{k}") for k, spec in enumerate(inputs)
-        ]
-        self._run = tf.function(self._call, input_signature=specs)
+    def __init__(self, loaded: KerasModel) -> None:
+        self._model = loaded.model
+        self._signature = loaded.signature
+        specs = [tf.TensorSpec(spec.shape, spec.fed) for spec in loaded.signature.inputs]
+        self.inputs = {spec.name: (spec.shape, spec.fed) for spec in loaded.signature.inputs}
+        self._run = tf.function(self.call, input_signature=specs)
 
-    @property
-    def parameters(self) -> int:
-        """How many numbers the model has learned or keeps."""
-        return int(self._model.count_params())
+    def call(self, *tensors: Any) -> list[Any]:
+        """Build the model's graph: fed tensors to float32 outputs, in the signature's order.
 
-    def warm_up(self) -> None:
-        """Run the model until a run costs what later ones will.
-
-        Raises
-        ------
-        BadModel
-            If it cannot be run on inputs of its own signature.
+        Other widths are what a model computes with, not answers.
         """
-        zeros = {spec.name: _zeros(spec) for spec in self.signature.inputs}
-        try:
-            for _ in range(_WARM_UPS):
-                self.predict(zeros)
-        # a boundary: a model's own graph may fail in any way
-        except Exception as error:
-            raise BadModel(f"the model cannot be run: {_first_line(error)}") from error
-        gc.collect()
-        gc.freeze()  # 200,000 objects of TensorFlow that no collection needs to visit again
+        inputs = self._signature.inputs
+        cast = [tf.cast(value, spec.dtype) for value, spec in zip(tensors, inputs, strict=True)]
+        structure = keras.tree.pack_sequence_as(_structure(self._model), cast)
+        values = keras.tree.flatten(self._model(structure, training=False))
+        return [tf.identity(tf.cast(value, tf.float32)) for value in values]
 
-    def predict(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def predict(self, tensors: Values) -> dict[str, NDArray[np.float32]]:
         """Run the model once.
 
         Parameters
@@ -90,77 +57,26 @@ class KerasEngine:
         Returns
         -------
         dict of str to np.ndarray
-            Every output by name, float32: other widths are what a model computes with, not answers.
+            Every output by name, float32.
         """
-        fed = [tf.constant(tensors[spec.name], dtype=spec.dtype) for spec in self.signature.inputs]
-        values = self._run(*fed)
-        outputs = self.signature.outputs
-        named = zip(outputs, values, strict=True)
-        return {spec.name: tf.cast(value, tf.float32).numpy() for spec, value in named}
+        fed = [tf.constant(tensors[s.name], dtype=s.fed) for s in self._signature.inputs]
+        named = zip(self._signature.outputs, self._run(*fed), strict=True)
+        return {spec.name: value.numpy() for spec, value in named}
 
-    def _call(self, *tensors: Any) -> list[Any]:
-        structure = keras.tree.pack_sequence_as(_structure(self._model), list(tensors))
-        return list(keras.tree.flatten(self._model(structure, training=False)))
-
-
-def _load(path: Path, format_: Format) -> Any:
-    # Keras chooses its reader by the name's ending, and models are stored without one.
-    with tempfile.TemporaryDirectory() as folder:
-        named = Path(folder) / f"model.{format_}"
-        named.symlink_to(path.resolve())
-        try:
-            return keras.saving.load_model(named, compile=False, safe_mode=True)
-        # a boundary: Keras lets anything out of a file that it cannot rebuild
-        except Exception as error:
-            raise BadModel(
-                f"Keras {keras.__version__} cannot load the model: {_first_line(error)}",
-                reason="keras-refused",
-            ) from error
+    def widths(self) -> list[str]:
+        """Return the floats other than float32 that the model computes with."""
+        graph = self._run.get_concrete_function().graph.as_graph_def()
+        nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+        used = {attribute.type for node in nodes for attribute in node.attr.values()}
+        return sorted(width.name for width in _OTHER_WIDTHS if width.as_datatype_enum in used)
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:_REASON_CHARS]
+def settle() -> None:
+    """Keep the garbage collector from visiting the 200,000 objects of TensorFlow again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _structure(model: Any) -> Any:
     """Return how the model takes its inputs: one tensor, a list of them, or a dictionary."""
     return 0 if isinstance(model, keras.Sequential) else model.input
-
-
-def _signature(model: Any) -> Signature:
-    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
-        raise BadModel(
-            "the file does not say what the model's inputs are: build the model before saving it",
-            reason="no-signature",
-        )
-    inputs, outputs = list(model.inputs), list(model.outputs)
-    # a Sequential model has no output names; a layer used twice gives one name to two outputs
-    names = list(getattr(model, "output_names", None) or [model.layers[-1].name])
-    if len(names) != len(outputs) or len(set(names)) != len(names):
-        names = [f"output_{k}" for k in range(len(outputs))]
-    return Signature(
-        tuple(_spec(tensor.name, tensor) for tensor in inputs),
-        tuple(_spec(name, t) for name, t in zip(names, outputs, strict=True)),
-    )
-
-
-def _check_batch_axis(inputs: tuple[TensorSpec, ...]) -> None:
-    for spec in inputs:
-        if spec.shape[0] not in (None, 1):
-            raise BadModel(
-                f"axis 0 of input {spec.name!r} is fixed at {spec.shape[0]}: one song is predicted "
-                "at a time, so leave the batch axis open when you build the model",
-                reason="fixed-batch",
-            )
-
-
-def _spec(name: str, tensor: Any) -> TensorSpec:
-    shape = tuple(None if axis is None else int(axis) for axis in tensor.shape)
-    return TensorSpec(str(name), shape, str(tensor.dtype))
-
-
-def _zeros(spec: TensorSpec) -> NDArray[np.float32]:
-    # an open axis gets a size that the pooling of common models survives
-    shape = [1, *(axis or 256 for axis in spec.shape[1:])]
-    return np.zeros(shape, np.float32)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tensors = dict[str, NDArray[np.float32]]
+_WIDE = ("int64", "uint32", "uint64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,13 @@ class TensorSpec:
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+
+    @property
+    def fed(self) -> str:
+        """The dtype that calls bring: every float is float32, integers are 32 or 64 bits wide."""
+        if "float" in self.dtype:
+            return "float32"
+        return "int64" if self.dtype in _WIDE else "int32"
 
     def describe(self) -> dict[str, Any]:
         """Return the spec as JSON values."""
