@@ -57,7 +57,7 @@ class Server:
         self.staging = folder / "uploads_tmp"
         self.ca = folder / "certs" / "ca.pem"
         self.token = secrets.token_hex(32)
-        self.api, self.uploads = _free_ports(2)
+        self.api, self.uploads = free_ports(2)
         self._log = folder / "log"
         self._folder = folder
         self._settings = dict(settings or {})
@@ -129,13 +129,17 @@ class Server:
             file.seek(self._read_from)
             return file.read().decode("utf-8", "replace")
 
+    @property
+    def web(self) -> psutil.Process:
+        """The web process."""
+        assert self._process is not None, "start the server first"
+        return psutil.Process(self._process.pid)
+
     def processes(self, module: str = "") -> list[psutil.Process]:
         """Return the web process and its children, or the children of one module."""
-        assert self._process is not None, "start the server first"
-        web = psutil.Process(self._process.pid)
-        children = web.children(recursive=True)
+        children = self.web.children(recursive=True)
         if not module:
-            return [web, *children]
+            return [self.web, *children]
         return [child for child in children if module in _command(child)]
 
     # asking it
@@ -230,7 +234,8 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
     held = [socket.create_server((HOST, 0)) for _ in range(count)]
     ports: list[int] = [sock.getsockname()[1] for sock in held]
     for sock in held:

@@ -1,0 +1,1 @@
+"""The peers' applications, as short as their own guides would write them."""
