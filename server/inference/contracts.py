@@ -38,6 +38,11 @@ class Contracts:
             raise BadManifest(f"unknown task {task!r}; there are {sorted(self.tasks)}")
         known = self.tasks[task]["frontends"]
         for tensor, declared in manifest.get("inputs", {}).items():
+            if self.tasks[task]["takes"] == "tensors" and declared:
+                raise BadManifest(
+                    f"inputs.{tensor}: {sorted(declared)} is not for the task {task!r}: callers "
+                    "bring the numbers as the model takes them"
+                )
             name = declared.get("frontend")
             if name is not None and name not in known:
                 raise BadManifest(

@@ -4,22 +4,29 @@ The graph is traced in float32 with its open axes open, and the inputs and outpu
 the model's signature. Imported in the intake child only.
 """
 
+import itertools
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import onnx
 import tensorflow as tf
 import tf2onnx
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # no types
-from onnx import GraphProto, ModelProto
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from server.inference.keras_engine import KerasEngine
 from server.inference.keras_model import first_line
-from server.tasks.contract import Signature, names
+from server.tasks.contract import Signature, TensorSpec, names
 
 OPSET = 17
 TOOL = f"tf2onnx {tf2onnx.__version__}"
 _MAX_BYTES = (1 << 31) - 1  # what protobuf writes into one file
+_ELEMENTS = {
+    "float32": TensorProto.FLOAT,
+    "int32": TensorProto.INT32,
+    "int64": TensorProto.INT64,
+}
 
 
 class NotConvertible(Exception):
@@ -51,7 +58,7 @@ def to_onnx(engine: KerasEngine, signature: Signature) -> bytes:
     except Exception as error:
         raise NotConvertible(f"{TOOL}: {type(error).__name__}: {first_line(error)}") from error
     _check_operators(model)
-    _name(model.graph, signature)
+    _rename(model.graph, signature)
     return _serialize(model)
 
 
@@ -77,8 +84,8 @@ def _converted(function: Any) -> ModelProto:
 
 
 def _check_operators(model: ModelProto) -> None:
-    foreign = {node.op_type for graph in _graphs(model.graph) for node in graph.node if node.domain}
-    if foreign:
+    nodes = [node for graph in _graphs(model.graph) for node in graph.node]
+    if foreign := {node.op_type for node in nodes if node.domain}:
         raise NotConvertible(f"no ONNX operator for {', '.join(sorted(foreign))}")
     kept = [entry for entry in model.opset_import if not entry.domain]
     del model.opset_import[:]
@@ -97,31 +104,53 @@ def _graphs(graph: GraphProto) -> list[GraphProto]:
     return [graph, *inner]
 
 
-def _name(graph: GraphProto, signature: Signature) -> None:
-    """Give inputs and outputs the signature's names, in its order."""
+def _rename(graph: GraphProto, signature: Signature) -> None:
+    """Give inputs and outputs the signature's names, and everything inside a number.
+
+    The converter's names hold counters that differ from run to run.
+    """
     inputs, outputs = names(signature.inputs), names(signature.outputs)
     new = {_input_name(k): name for k, name in enumerate(inputs)}
     new |= {_output_name(k): name for k, name in enumerate(outputs)}
-    used = {name for inner in _graphs(graph) for node in inner.node for name in node.output}
-    used |= {entry.name for inner in _graphs(graph) for entry in inner.initializer}
-    if len(set(new.values())) != len(new) or used & set(new.values()):
-        raise NotConvertible("one name stands for two tensors")
+    if len({*new.values()}) != len(new):
+        raise NotConvertible("an input and an output have one name")
+    new[""] = ""  # an optional input that is left out
+    free = (name for k in itertools.count() if (name := f"t{k}") not in {*inputs, *outputs})
     for inner in _graphs(graph):
-        for node in inner.node:
-            node.input[:] = [new.get(name, name) for name in node.input]
-            node.output[:] = [new.get(name, name) for name in node.output]
-    for listed, wanted in ((graph.input, inputs), (graph.output, outputs)):
-        by_name = {new.get(value.name): value for value in listed}
-        if set(by_name) != set(wanted):
+        values = [value.name for value in inner.input]
+        values += [name for node in inner.node for name in (*node.input, *node.output)]
+        for old in values:
+            if old not in new:
+                new[old] = next(free)
+    for inner in _graphs(graph):
+        _rename_within(inner, new)
+    for declared, wanted in ((graph.input, signature.inputs), (graph.output, signature.outputs)):
+        if {value.name for value in declared} != set(names(wanted)):
             raise NotConvertible(f"{TOOL} changed the inputs or outputs")
-        ordered = []
-        for name in wanted:
-            value = onnx.ValueInfoProto()
-            value.CopyFrom(by_name[name])
-            value.name = name
-            ordered.append(value)
-        del listed[:]
-        listed.extend(ordered)
+        del declared[:]
+        declared.extend(_declared(spec) for spec in wanted)
+
+
+def _rename_within(graph: GraphProto, new: Mapping[str, str]) -> None:
+    graph.name, graph.doc_string = "model", ""
+    del graph.value_info[:]
+    for k in reversed(range(len(graph.initializer))):
+        if graph.initializer[k].name not in new:
+            del graph.initializer[k]
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = new.get(value.name, value.name)
+    graph.initializer.sort(key=lambda entry: (len(entry.name), entry.name))
+    for k, node in enumerate(graph.node):
+        node.name, node.doc_string = f"{node.op_type}_{k}", ""
+        node.input[:] = [new[name] for name in node.input]
+        node.output[:] = [new[name] for name in node.output]
+
+
+def _declared(spec: TensorSpec) -> ValueInfoProto:
+    value: ValueInfoProto = helper.make_tensor_value_info(
+        spec.name, _ELEMENTS[spec.fed], list(spec.shape)
+    )
+    return value
 
 
 def _input_name(k: int) -> str:
@@ -133,7 +162,6 @@ def _output_name(k: int) -> str:
 
 
 def _serialize(model: ModelProto) -> bytes:
-    model.graph.doc_string = ""  # it counts the functions that were traced before
     try:
         data: bytes = model.SerializeToString(deterministic=True)
     except (EncodeError, ValueError) as error:

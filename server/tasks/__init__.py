@@ -2,5 +2,6 @@
 
 from server.tasks.contract import Task
 from server.tasks.genre import GENRE
+from server.tasks.tensors import TENSORS
 
-TASKS: dict[str, Task] = {task.contract.name: task for task in (GENRE,)}
+TASKS: dict[str, Task] = {task.contract.name: task for task in (GENRE, TENSORS)}

@@ -11,7 +11,7 @@ The web process sees the contract and the binding as data only; it imports no ta
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,13 +120,15 @@ class Contract:
     name : str
         The task's name in manifests.
     sample_rate_hz : int
-        Of the waveform that its frontends see.
+        Of the waveform that its frontends see; 0 for a task without sound.
     min_seconds : float
         Shortest sound.
     frontends : tuple of str
         Ids that its inputs may name.
     summary : str
         One sentence for people.
+    takes : str
+        What a call brings: ``sound``, or ``tensors`` as the model takes them.
     """
 
     name: str
@@ -134,6 +136,7 @@ class Contract:
     min_seconds: float
     frontends: tuple[str, ...]
     summary: str
+    takes: Literal["sound", "tensors"] = "sound"
 
 
 @dataclass(frozen=True, slots=True)
