@@ -20,7 +20,7 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from server import database, privileges
+from server import allocation, database, privileges
 from server.inference.process import remove_stale_folders
 from server.parts import Inference, Repository, logged
 from server.repository.layout import Layout
@@ -101,6 +101,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
     # somebody who opens a file under a lease must not end the server
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     _warn(settings)
+    allocation.keep_large_blocks()
     remove_stale_folders()
     with _owned(ports.layout):
         promoted = asyncio.Event()
@@ -113,6 +114,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
                 try:
                     await inference.engines.reconcile()
                     sites = _sites(settings, repository, inference)
+                    allocation.freeze_start()
                     await _listen(settings, ports, sites, stop, inference.intake.stop_waiting)
                 finally:
                     scheduler.shutdown(wait=False)
