@@ -13,6 +13,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from server.inference.pool import ChildPool, Spawn
 _MAX_RANK = 8
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Row:
     tensors: Sequence[Part]
     answer: asyncio.Future[list[Part]]
@@ -64,6 +65,11 @@ class Batcher:
         self._waiting: deque[_Row] = deque()
         self._running = False
 
+    @property
+    def waiting(self) -> int:
+        """How many rows wait for their batch."""
+        return len(self._waiting)
+
     async def run(self, tensors: Sequence[Part]) -> list[Part]:
         """Run the model on one row.
 
@@ -91,7 +97,13 @@ class Batcher:
         if not self._running:
             self._running = True
             self._spawn(self._run_waiting())
-        return await row.answer
+        try:
+            return await row.answer
+        except asyncio.CancelledError:
+            # nobody waits for it, so it takes nobody's place
+            with suppress(ValueError):
+                self._waiting.remove(row)
+            raise
 
     async def _run_waiting(self) -> None:
         rows: list[_Row] = []
@@ -130,8 +142,9 @@ class Batcher:
             answer = await self._pool.call(_message(rows))
             outputs = _split(answer, len(rows))
         except ServerError as error:
-            if len(rows) == 1:
-                _settle(rows[0], error)
+            if len(rows) == 1 or isinstance(error, Overload):
+                for row in rows:
+                    _settle(row, error)
                 return
             # one of them is bad: each is run again by itself, so that it fails alone
             for row in rows:
@@ -159,6 +172,9 @@ def _message(rows: list[_Row]) -> BatchMessage:
 def _split(answer: Message, count: int) -> list[list[Part]]:
     """Cut the outputs of a batch into rows; a hostile worker may have sent anything."""
     rows: list[list[Part]] = [[] for _ in range(count)]
+    names = {part.name for part in answer.parts}
+    if not names or len(names) != len(answer.parts):
+        raise WorkerFailed("the process answered nonsense")
     for part in answer.parts:
         shape = part.shape
         if part.dtype != "float32" or not 0 < len(shape) <= _MAX_RANK or shape[0] != count:

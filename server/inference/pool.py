@@ -83,6 +83,7 @@ class ChildPool:
         self._queue: asyncio.Queue[_Job] = asyncio.Queue(max_queue)
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._alive: set[Child] = set()
+        self._failure: ServerError | None = None  # why no child will ever answer again
         self._lanes = [spawn(self._lane()) for _ in range(size)]
 
     async def ready(self) -> dict[str, Any]:
@@ -111,10 +112,12 @@ class ChildPool:
         Raises
         ------
         Overload
-            If too many calls wait.
+            If too many calls wait, or the pool was closed.
         ServerError
             What the child found in the input, or `WorkerFailed`.
         """
+        if self._failure is not None:
+            raise self._failure
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         try:
             self._queue.put_nowait((message, answer))
@@ -159,7 +162,8 @@ class ChildPool:
                 child.log_last_words(self._kind.module)
 
     def _fail(self, error: ServerError) -> None:
-        """Tell everybody who waits that no child will answer."""
+        """Tell everybody who waits, or will ask, that no child will answer."""
+        self._failure = error
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()  # somebody may never ask
@@ -213,7 +217,8 @@ class ChildPool:
                 either: set[asyncio.Future[Any]] = {turn, died}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
-                turn.cancel()
+                if not turn.cancel():  # a call had come in this very moment
+                    _settle(turn.result()[1], Overload("the process was stopped"))
                 raise
             if not turn.done():
                 turn.cancel()

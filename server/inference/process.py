@@ -47,7 +47,7 @@ _ENVIRONMENT = {
 # what a child may say of a client's input; anything else from it is a fault of ours
 _TOLD = (MalformedRequest, UnreadableSound, UnusableInput, BadModel)
 _ERRORS = every_error()
-_OURS = {"detail", "type", "title", "status", "instance", "msg"}
+_OURS = {"self", "detail", "type", "title", "status", "instance", "msg"}
 
 
 class _Output(asyncio.SubprocessProtocol):

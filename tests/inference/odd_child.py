@@ -1,21 +1,55 @@
-"""A child process for the tests of the pool: it does what it is told, for better or worse."""
+"""A child process for the tests of pools, batches and workers: it does what it is told.
 
+`predict` doubles the rows of the tensor ``x``. A row whose first number is one of `Mark` does
+something else, for better or worse.
+"""
+
+import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import Any
 
+import numpy as np
+
 from server.errors import BadModel, SoundTooShort
-from server.inference.child import Handler, serve
-from server.inference.frames import Message
+from server.inference.child import Handler, serve, to_array, to_part
+from server.inference.frames import Message, Part
+
+
+class Mark(IntEnum):
+    """What a row asks for with its first number."""
+
+    REFUSE = -1  # the model finds the row unusable
+    DIE = -2  # the process ends
+    HOLD = -3  # wait until the pipe `gate` is closed by its writer
+    RAISE = -4  # an error that nobody foresaw
+    SHORT = -5  # fewer rows come out than went in
+    WIDE = -6  # the output is float64
+    NOTHING = -7  # no output at all
+    FLAT = -8  # an output without axes
+    TWICE = -9  # one output twice
+
+
+_held: list[bytes] = []
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
+    if (log := config.get("starts")) is not None:
+        _append(log, {"pid": os.getpid()})
+    if (pipe := config.get("start_gate")) is not None:
+        _wait(pipe)
     if config.get("refuse"):
         raise BadModel("it is no model", reason="test")
     if config.get("die"):
         os._exit(1)
+    if "answer" in config:
+        raise _Answer(config["answer"])
+    if size := config.get("allocate_mb"):
+        _held.append(b"x" * (size << 20))
     return {"pid": os.getpid(), "environment": dict(os.environ), "cwd": os.listdir(".")}, {
         "echo": lambda message: Message({"text": message.fields["text"], "pid": os.getpid()}),
         "die": lambda _: os._exit(3),
@@ -24,7 +58,16 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         "hang": hang,
         "nonsense": nonsense,
         "shout": shout,
+        "predict": lambda message: predict(message, config),
     }
+
+
+class _Answer(BadModel):
+    """A problem with whatever members a test wants a parent to be told."""
+
+    def __init__(self, members: dict[str, object]) -> None:
+        super().__init__("it is no model")
+        self.members = members
 
 
 def fail(_: Message) -> Message:
@@ -48,6 +91,49 @@ def nonsense(_: Message) -> Message:
 def shout(_: Message) -> Message:
     sys.stderr.write("x" * 10_000_000)
     return Message({"shouted": True})
+
+
+def predict(message: Message, config: dict[str, Any]) -> Message:
+    """Double every row; config: log (a file of the batches seen), gate (a pipe), name."""
+    tensors = {part.name: to_array(part) for part in message.parts}
+    x = tensors["x"]
+    firsts = x.reshape(len(x), -1)[:, 0].tolist()
+    if (log := config.get("log")) is not None:
+        _append(log, {"rows": len(x), "shape": x.shape, "dtype": str(x.dtype), "firsts": firsts})
+    marks = set(firsts)
+    if Mark.HOLD in marks:
+        _wait(config["gate"])
+    if Mark.REFUSE in marks:
+        raise BadModel("the model cannot be run on this row")
+    if Mark.DIE in marks:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if Mark.RAISE in marks:
+        raise RuntimeError("a bug")
+    y = (2 * x).astype(np.float32)
+    if Mark.SHORT in marks:
+        return Message({}, [to_part("y", y[1:])])
+    if Mark.WIDE in marks:
+        return Message({}, [to_part("y", y.astype(np.float64))])
+    if Mark.NOTHING in marks:
+        return Message({})
+    if Mark.FLAT in marks:
+        return Message({}, [Part("y", bytes(4), "float32", ())])
+    if Mark.TWICE in marks:
+        return Message({}, [to_part("y", y), to_part("y", y)])
+    if size := config.get("grow_mb"):
+        _held.append(b"x" * (size << 20))
+    parts = [to_part("y", y), to_part("sum", y.reshape(len(y), -1).sum(1))]
+    return Message({"name": config.get("name")}, parts)
+
+
+def _append(path: str, line: dict[str, Any]) -> None:
+    with open(path, "a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _wait(pipe: str) -> None:
+    with open(pipe, "rb") as file:
+        file.read()
 
 
 if __name__ == "__main__":

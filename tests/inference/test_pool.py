@@ -154,3 +154,34 @@ async def test_closing_ends_the_children(make_pool: MakePool) -> None:
     await pool.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_call_that_comes_as_the_pool_closes_is_answered(
+    make_pool: MakePool, turns: int
+) -> None:
+    pool = make_pool()
+    await pool.ready()
+    called = asyncio.ensure_future(ask(pool, "echo", text="x"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await pool.close()
+    async with asyncio.timeout(30):
+        results = await asyncio.gather(called, return_exceptions=True)
+    assert isinstance(results[0], Overload | dict)
+
+
+async def test_a_closed_pool_refuses_calls(make_pool: MakePool) -> None:
+    pool = make_pool()
+    await pool.close()
+    with pytest.raises(Overload):
+        await ask(pool, "echo", text="x")
+
+
+@pytest.mark.parametrize("members", [{"self": 1}, {"detail": "x", "status": 200}, {"a b": None}])
+async def test_a_first_child_may_tell_any_members_of_its_problem(
+    make_pool: MakePool, members: dict[str, object]
+) -> None:
+    with pytest.raises(BadModel, match="no model"):
+        async with asyncio.timeout(30):
+            await make_pool(answer=members).ready()
