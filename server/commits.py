@@ -10,7 +10,7 @@ little each carries.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ READING = "server_reading"  # the execution option of connections that only read
 _MAX_GROUP = 256  # changes of one commit: whoever reads waits for no more than these
 
 T = TypeVar("T")
-_Outcome = tuple[Any, Exception | None]  # a caller's answer, or what failed
+_Outcome = tuple[Any, BaseException | None]  # a caller's answer, or what failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +87,27 @@ class Engine:
         StorageFull
             If the disk has no room for it.
         """
-        answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Change(work, committed, answer))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write_waiting())
-        result: T = await answer
+        result: T = await self._queue(work, committed)
         return result
+
+    async def write_each(
+        self, changes: Iterable[tuple[Callable[[sa.Connection], T], Callable[[], None]]]
+    ) -> list[T | BaseException]:
+        """Run several changes as `write` does, in one commit; each fails for itself.
+
+        Parameters
+        ----------
+        changes : iterable of pairs
+            `work` and `committed` of each.
+
+        Returns
+        -------
+        list
+            The outcome of each, in their order.
+        """
+        answers = [self._queue(work, committed) for work, committed in changes]
+        outcomes: list[T | BaseException] = await asyncio.gather(*answers, return_exceptions=True)
+        return outcomes
 
     async def dispose(self) -> None:
         """Finish what was begun and close the connection."""
@@ -100,6 +115,15 @@ class Engine:
             await self._writer
         await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
         self._thread.shutdown(wait=False)
+
+    def _queue(
+        self, work: Callable[[sa.Connection], Any], committed: Callable[[], None]
+    ) -> asyncio.Future[Any]:
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Change(work, committed, answer))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_waiting())
+        return answer
 
     async def _write_waiting(self) -> None:
         try:
@@ -125,7 +149,9 @@ class Engine:
         try:
             with self._engine.begin() as connection:
                 outcomes = [_attempt(connection, change) for change in group]
-        except Exception as error:  # a boundary: whatever keeps a commit from the disk, all hear it
+        except (
+            BaseException
+        ) as error:  # a boundary: who waits must hear whatever stopped the commit
             return [(None, _told(error)) for _ in group]
         for change, (_, failure) in zip(group, outcomes, strict=True):
             if failure is None:
@@ -148,7 +174,7 @@ def _attempt(connection: sa.Connection, change: _Change) -> _Outcome:
     return outcome
 
 
-def _told(error: Exception) -> Exception:
+def _told(error: BaseException) -> BaseException:
     if isinstance(error, sa.exc.OperationalError) and "full" in str(error.orig):
         full = StorageFull("the disk has no room for the registry", retry_after_s=60)
         full.__cause__ = error

@@ -46,7 +46,10 @@ class NewFile:
 
     def link(self, name: Path) -> bool:
         """Give the file its name and flush the folder; False when the name was taken."""
-        return link_file(self.fd, name, source=self._part)
+        if not link_file(self.fd, name, source=self._part):
+            return False
+        flush_folder(name.parent)
+        return True
 
     def replace(self, name: Path) -> None:
         """Give the file its name, whatever has that name now, and flush the folder."""
@@ -60,7 +63,7 @@ class NewFile:
 
 
 def link_file(fd: int, name: Path, *, source: Path | None = None) -> bool:
-    """Link an open file to `name` and flush the folder; False when the name was taken.
+    """Link an open file to `name`, not flushed yet; False when the name was taken.
 
     The inode that `fd` holds is the one that is linked, whatever has happened to its old name.
     """
@@ -68,7 +71,6 @@ def link_file(fd: int, name: Path, *, source: Path | None = None) -> bool:
         _link(fd, name, source)
     except FileExistsError:
         return False
-    flush_folder(name.parent)
     return True
 
 

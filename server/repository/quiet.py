@@ -76,6 +76,11 @@ def open_quiet(layout: Layout, name: str) -> Quiet | Left:
             os.close(fd)
 
 
+def is_still_quiet(file: Quiet, name: str) -> bool:
+    """Tell whether nobody has written a file since it was hashed, and nobody writes it now."""
+    return _is_quiet(file.fd, name) and _unchanged(file.status, os.fstat(file.fd))
+
+
 def drop_name(layout: Layout, name: str, status: os.stat_result) -> None:
     """Remove a name from staging, if it is still this file's."""
     path = layout.uploads / name

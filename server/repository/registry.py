@@ -11,16 +11,15 @@
 
 A state changes only from the states that the drawing allows; whoever comes second changes nothing.
 
-Models that have, or had, a file are remembered, so that a prediction costs no query. What is
-remembered is what the database says: one process owns it, and the thread that commits a change is
-the one that reads, remembers and forgets. Digests that are only registered, or unknown, are looked
-up each time: there may be a million of the first and any number of the second, and whoever asks for
-them must not drive out what is in use.
+Models that have, or had, a file are remembered, so that a prediction costs no query. It is what the
+database says: one process owns it, and one thread commits, reads, remembers and forgets. Digests
+that are only registered, or unknown, are looked up each time: whoever asks for a million of them
+must not drive out what is in use.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -37,6 +36,7 @@ from server.shielding import whole
 
 CRASHES_ALLOWED = 3
 _LISTED = sa.text("state <> 'registered'")  # to the letter the condition of the index on states
+_NEW = insert(model).on_conflict_do_nothing()
 _BY_DIGEST = sa.select(model).where(model.c.digest == sa.bindparam("raw"))
 _BY_DIGESTS = sa.select(model).where(model.c.digest.in_(sa.bindparam("raws", expanding=True)))
 _REMEMBERED = 10_000
@@ -52,6 +52,13 @@ class State(StrEnum):
     READY = "ready"
     REJECTED = "rejected"
     DISABLED = "disabled"
+
+
+_PROMOTE = (
+    sa.update(model)
+    .where(model.c.digest == sa.bindparam("raw"), model.c.state == State.REGISTERED)
+    .values(state=State.PROMOTED, size=sa.bindparam("bytes"), promoted_at=sa.bindparam("now"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +89,7 @@ class Model:
 class Registry:
     """The registry, durable: what a method has returned from survives a power cut.
 
-    Every method that changes something is whole: who knows that it was begun knows that it is done.
+    Every method that changes something is whole: what was begun is done, whoever leaves.
 
     Parameters
     ----------
@@ -130,27 +137,21 @@ class Registry:
         manifest.
         """
         text = _text(manifest)
-        new = insert(model).values(
-            digest=digest.raw,
-            state=State.REGISTERED,
-            manifest=text,
-            registered_at=self._clock(),
-        )
+        new = {"digest": digest.raw, "state": State.REGISTERED, "manifest": text}
 
         def register(connection: sa.Connection) -> bool:
-            if connection.execute(new.on_conflict_do_nothing()).rowcount == 1:
+            if connection.execute(_NEW, new | {"registered_at": self._clock()}).rowcount == 1:
                 return False
             known = connection.execute(_BY_DIGEST, {"raw": digest.raw}).one()
             changed = text is not None and text != known.manifest
             again = known.state == State.REJECTED or (
                 changed and known.state in {State.PROMOTED, State.READY}
             )
-            values: dict[str, Any] = {"manifest": text} if changed else {}
+            values = {"manifest": text} if changed else {}
             if again:
                 values |= {"state": State.PROMOTED, "reason": None, "record": None}
             if values:
-                change = sa.update(model).where(model.c.digest == digest.raw)
-                connection.execute(change.values(**values))
+                connection.execute(_change(digest).values(**values))
             return again
 
         return await self._write(digest, register)
@@ -158,8 +159,19 @@ class Registry:
     @whole
     async def promote(self, digest: Digest, size: int) -> bool:
         """Record that a registered digest's file is in the store; False when that was known."""
-        values = {"state": State.PROMOTED, "size": size, "promoted_at": self._clock()}
-        return await self._move(digest, [State.REGISTERED], values)
+        outcome = (await self.promote_each({digest: size}))[digest]
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    @whole
+    async def promote_each(self, sizes: Mapping[Digest, int]) -> dict[Digest, bool | BaseException]:
+        """Record, in one commit, what `promote` records; whose record fails, fails alone."""
+        changes = [
+            (partial(self._promote, digest, size), partial(self._recent.forget, digest.raw))
+            for digest, size in sizes.items()
+        ]
+        return dict(zip(sizes, await self._engine.write_each(changes), strict=True))
 
     @whole
     async def forget_file(self, digest: Digest) -> bool:
@@ -193,14 +205,11 @@ class Registry:
     @whole
     async def count_crash(self, digest: Digest) -> bool:
         """Count a worker that the model took down; True when that disabled the model."""
-        count = (
-            sa.update(model).where(model.c.digest == digest.raw).values(crashes=model.c.crashes + 1)
-        )
+        count = _change(digest).values(crashes=model.c.crashes + 1)
         reason = f"it took down its worker {CRASHES_ALLOWED} times in a row"
         disable = (
-            sa.update(model)
-            .where(model.c.digest == digest.raw, model.c.crashes >= CRASHES_ALLOWED)
-            .where(model.c.state != State.DISABLED)
+            _change(digest)
+            .where(model.c.crashes >= CRASHES_ALLOWED, model.c.state != State.DISABLED)
             .values(state=State.DISABLED, reason=reason)
         )
 
@@ -251,6 +260,10 @@ class Registry:
             self._recent.keep(digest.raw, found, weight=weight)
         return found
 
+    def _promote(self, digest: Digest, size: int, connection: sa.Connection) -> bool:
+        values = {"raw": digest.raw, "bytes": size, "now": self._clock()}
+        return connection.execute(_PROMOTE, values).rowcount == 1
+
     async def _move(
         self,
         digest: Digest,
@@ -259,19 +272,17 @@ class Registry:
         *,
         judged: Model | None = None,
     ) -> bool:
-        change = (
-            sa.update(model)
-            .where(model.c.digest == digest.raw, model.c.state.in_(allowed))
-            .values(**values)
-        )
+        change = _change(digest).where(model.c.state.in_(allowed)).values(**values)
         if judged is not None:
             change = change.where(model.c.manifest.is_not_distinct_from(_text(judged.manifest)))
-        return await self._write(
-            digest, lambda connection: connection.execute(change).rowcount == 1
-        )
+        return await self._write(digest, lambda asked: asked.execute(change).rowcount == 1)
 
     async def _write(self, digest: Digest, work: Callable[[sa.Connection], bool]) -> bool:
         return await self._engine.write(work, committed=partial(self._recent.forget, digest.raw))
+
+
+def _change(digest: Digest) -> sa.Update:
+    return sa.update(model).where(model.c.digest == digest.raw)
 
 
 def _text(manifest: dict[str, Any] | None) -> str | None:

@@ -33,6 +33,8 @@ class ModelStore:
     def adopt(self, fd: int, digest: Digest) -> bool:
         """Make sure that the store has the model's file; True when these bytes had to go in.
 
+        Its name may be lost in a power cut until `flush` has returned.
+
         Parameters
         ----------
         fd : int
@@ -54,8 +56,12 @@ class ModelStore:
         return self._adopt(fd, digest, link=link, replace=partial(fsops.replace_file, fd))
 
     def adopt_new(self, file: fsops.NewFile, digest: Digest) -> bool:
-        """Take a file that has no name yet; otherwise as `adopt`."""
+        """Take a file that has no name yet; otherwise as `adopt`, and its name is on disk."""
         return self._adopt(file.fd, digest, link=file.link, replace=file.replace)
+
+    def flush(self) -> None:
+        """Wait until the names of all adopted files are on disk."""
+        fsops.flush_folder(self._layout.models)
 
     def _adopt(
         self,
@@ -122,4 +128,4 @@ class ModelStore:
     def remove(self, digest: Digest) -> None:
         """Remove the model's file, if it is here."""
         self._layout.model(digest).unlink(missing_ok=True)
-        fsops.flush_folder(self._layout.models)
+        self.flush()

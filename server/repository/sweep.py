@@ -2,27 +2,29 @@
 
 ::
 
-    staged file --open--> quiet? --hash--> registered? --yes--> link into models/, record, drop the
-    name
-                            | no: left for the next pass  `no--> discard
+    staged files --open--> quiet? --hash--> registered? --yes--> link into models/, flush, record,
+                             |                  |                drop the name
+                             |                  `--no---> discard
+                             `--no--> left for the next pass
 
+Files go through it by the batch, so that many share a query, a flush of models/ and a commit.
 Promotion says nothing of what the file is; intake judges it afterwards. The order makes a crash
-harmless at any point: the name in models/ appears before the record, the name in staging goes last.
-An upload of a known digest also mends what lies damaged under its name in models/.
+harmless at any point: the names in models/ are on disk before the records, the names in staging go
+last. An upload of a known digest also mends what lies damaged under its name in models/.
 """
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from server.digest import Digest
 from server.errors import Overload, StorageFull
 from server.repository import fsops
+from server.repository.batch import MAX_FILES, Batches
 from server.repository.layout import Layout
-from server.repository.quiet import Left, Quiet, drop_name, open_quiet, size_of
-from server.repository.registry import Registry, State
+from server.repository.quiet import Left, Quiet, size_of
+from server.repository.registry import Model, Registry, State
 from server.repository.staging import StagedUpload, Staging
 from server.repository.store import ModelStore
 from server.shielding import run_to_end
@@ -30,6 +32,7 @@ from server.shielding import run_to_end
 _MAX_WAITING = 8
 _MENDED = "model file was missing or damaged; an upload mended it"
 _log = logging.getLogger(__name__)
+_Fate = Left | OSError | None  # why a name stays in staging; None when it is gone
 
 
 @dataclass(slots=True)
@@ -82,6 +85,7 @@ class Sweeper:
         self._staging = staging
         self._store = store
         self._on_promoted = on_promoted
+        self._batches = Batches(layout, store)
         self._lock = asyncio.Lock()
         self._waiting = 0
         self._told: set[str] = set()
@@ -186,69 +190,95 @@ class Sweeper:
     async def _sweep(self) -> SweepReport:
         report = SweepReport()
         published = self._staging.bytes_published
-        names = await asyncio.to_thread(self._layout.staged)
-        self._told.intersection_update(names)
+        names = await asyncio.to_thread(self._list)
+        judged = 0
+        kept: set[str] = set()
         try:
-            for name in names:
-                await self._settle_name(name, report)
+            while judged < len(names):
+                fates = await self._settle_some(names[judged : judged + MAX_FILES], report)
+                kept.update(name for name, fate in fates.items() if fate is not None)
+                judged += len(fates)
         finally:
-            # an error with one name must not make intake miss what the others became
+            # an error with one batch must not make intake miss what the others became
             if report.promoted:
                 self._on_promoted()
-            left_bytes = await asyncio.to_thread(size_of, self._layout, names)
+            kept.update(names[judged:])
+            left_bytes = await asyncio.to_thread(size_of, self._layout, kept)
             self._staging.count_waiting(left_bytes, since=published)
             if report.promoted or report.discarded:
                 counts = {"promoted": len(report.promoted), "discarded": report.discarded}
                 _log.info("sweep", extra=counts)
         return report
 
-    async def _settle_name(self, name: str, report: SweepReport) -> None:
-        """Judge one name in staging, if its file is quiet."""
+    def _list(self) -> list[str]:
+        names = self._layout.staged()
+        self._told.intersection_update(names)
+        return names
+
+    async def _settle_some(self, names: Sequence[str], report: SweepReport) -> dict[str, _Fate]:
+        """Judge the first of some names, as many as make a batch; say what became of each."""
+        opened = await asyncio.to_thread(self._batches.open_some, names)
+        files = {name: file for name, file in opened.items() if isinstance(file, Quiet)}
+        fates: dict[str, _Fate] = {
+            name: None if isinstance(file, Quiet) else file for name, file in opened.items()
+        }
         try:
-            file = await asyncio.to_thread(open_quiet, self._layout, name)
-            if isinstance(file, Quiet):
-                try:
-                    left = await self._judge(file, name, report)
-                finally:
-                    os.close(file.fd)
-            else:
-                left = file
-        except OSError as error:
-            # one file that the disk cannot read or link must not keep the others waiting
-            _log.error("upload could not be settled", extra={"reason": error.strerror})
-            report.left += 1
-            return
-        if left is not None:
-            report.left += 1
-            self._tell(name, left)
+            fates |= await self._judge(files, report)
+        finally:
+            await asyncio.to_thread(self._batches.close, files)
+        for name, fate in fates.items():
+            if isinstance(fate, Left):
+                self._tell(name, fate)
+            elif fate is not None:
+                # one file that the disk cannot read or link does not keep the others waiting
+                _log.error("upload could not be settled", extra={"reason": fate.strerror})
+            report.left += fate is not None
+        return fates
 
-    async def _judge(self, file: Quiet, name: str, report: SweepReport) -> Left | None:
-        digest, size = file.digest, file.status.st_size
-        known = await self._registry.get(digest)
-        if file.status.st_nlink > 1 and not self._store.is_file_of(digest, file.status):
-            return Left.LINKS
-        promoted = False
-        if known is None:
-            _log.info("upload discarded: not registered", extra={"digest": digest.short})
-        else:
-            adopted = await asyncio.to_thread(self._adopt, file)
-            promoted = await self._registry.promote(digest, size)
-            if promoted:
-                report.promoted.append(digest)
-                _log.info("model promoted", extra={"digest": digest.short, "by": "sweep"})
-            elif adopted:
-                fields = {"digest": digest.short, "by": "sweep", "state": known.state.value}
-                _log.warning(_MENDED, extra=fields)
-        await asyncio.to_thread(drop_name, self._layout, name, file.status)
-        report.discarded += not promoted
-        return None
-
-    def _adopt(self, file: Quiet) -> bool:
-        os.fsync(file.fd)
-        return self._store.adopt(file.fd, file.digest)
+    async def _judge(self, files: Mapping[str, Quiet], report: SweepReport) -> dict[str, _Fate]:
+        known = await self._registry.get_many({file.digest for file in files.values()})
+        wanted = {name: file for name, file in files.items() if file.digest in known}
+        adopted = await asyncio.to_thread(self._batches.adopt, wanted) if wanted else {}
+        stored = [wanted[name] for name, outcome in adopted.items() if isinstance(outcome, bool)]
+        promoted = await self._registry.promote_each(
+            {file.digest: file.status.st_size for file in stored}
+        )
+        settled = {
+            name: file
+            for name, file in files.items()
+            if name not in adopted
+            or (isinstance(adopted[name], bool) and isinstance(promoted[file.digest], bool))
+        }
+        dropped = await asyncio.to_thread(self._batches.drop, settled)
+        news = {digest for digest, outcome in promoted.items() if outcome is True}
+        for name, file in settled.items():
+            is_news = file.digest in news
+            news.discard(file.digest)  # a second name of the same bytes is superfluous
+            if is_news:
+                report.promoted.append(file.digest)
+            report.discarded += dropped[name] is None and not is_news
+            _log_outcome(
+                file, known.get(file.digest), promoted=is_news, mended=adopted.get(name) is True
+            )
+        for outcome in promoted.values():
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return dropped | {
+            name: fate for name, fate in adopted.items() if not isinstance(fate, bool)
+        }
 
     def _tell(self, name: str, left: Left) -> None:
         """Say once why a name stays; what is being written is no news."""
         if left not in {Left.BUSY, Left.GONE} and name not in self._told:
             self._told.add(name)
             _log.warning("upload left alone", extra={"upload": name, "reason": left.value})
+
+
+def _log_outcome(file: Quiet, known: Model | None, *, promoted: bool, mended: bool) -> None:
+    fields = {"digest": file.digest.short}
+    if known is None:
+        _log.info("upload discarded: not registered", extra=fields)
+    elif promoted:
+        _log.info("model promoted", extra=fields | {"by": "sweep"})
+    elif mended:
+        _log.warning(_MENDED, extra=fields | {"by": "sweep", "state": known.state.value})
