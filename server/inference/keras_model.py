@@ -4,18 +4,28 @@ Imported in child processes only, after the gate has looked at the file. ``safe_
 net, not the first.
 """
 
+import json
+import shutil
 import tempfile
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
+from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
 
-from server.errors import BadModel
+from server.errors import BadModel, ServerError
 from server.gate.sniff import Format, sniff
+from server.inference.repair import OLD_HARD_SIGMOID, repair
 from server.tasks.contract import Signature, TensorSpec
 
 _REASON_CHARS = 400
+_REASON = "Exception encountered:"  # Keras says it after a configuration that may be long
+_CONFIG, _METADATA = "config.json", "metadata.json"
+_COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +59,80 @@ def load(path: Path) -> KerasModel:
         If it is no model, or Keras refuses it; gives Keras's reason.
     """
     format_ = sniff(path)
-    model = _load(path, format_)
+    try:
+        with keras.saving.CustomObjectScope({OLD_HARD_SIGMOID: _old_hard_sigmoid}):
+            model, repairs = (_load_h5 if format_ == "h5" else _load_keras)(path)
+    except ServerError:
+        raise
+    # a boundary: Keras lets anything out of a file that it cannot rebuild
+    except Exception as error:
+        raise BadModel(
+            f"Keras {keras.__version__} cannot load the model: {first_line(error)}",
+            reason="keras-refused",
+        ) from error
     signature = _signature(model)
-    _check_batch_axis(signature.inputs)
-    return KerasModel(model, format_, (), signature)
+    _check_inputs(signature.inputs)
+    return KerasModel(model, format_, tuple(repairs), signature)
 
 
-def _load(path: Path, format_: Format) -> Any:
-    # Keras chooses its reader by the name's ending, and models are stored without one.
-    with tempfile.TemporaryDirectory() as folder:
-        named = Path(folder) / f"model.{format_}"
-        named.symlink_to(path.resolve())
-        try:
-            return keras.saving.load_model(named, compile=False, safe_mode=True)
-        # a boundary: Keras lets anything out of a file that it cannot rebuild
-        except Exception as error:
-            raise BadModel(
-                f"Keras {keras.__version__} cannot load the model: {first_line(error)}",
-                reason="keras-refused",
-            ) from error
+def _old_hard_sigmoid(x: Any) -> Any:
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+class _RepairedFile(h5py.File):  # type: ignore[misc]  # h5py has no types
+    """An HDF5 file, open for reading, that shows another model configuration than it holds."""
+
+    config: dict[str, Any] | None = None
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        held = super().attrs
+        return held if self.config is None else {**held, "model_config": json.dumps(self.config)}
+
+
+def _load_h5(path: Path) -> tuple[Any, list[str]]:
+    with _RepairedFile(path, "r", locking=False) as file:
+        config = json.loads(file.attrs["model_config"])
+        repairs = repair(config, keras_version=_text(file.attrs.get("keras_version")))
+        if repairs:
+            file.config = config
+        return load_model_from_hdf5(file, compile=False, safe_mode=True), repairs
+
+
+def _text(value: Any) -> str | None:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _load_keras(path: Path) -> tuple[Any, list[str]]:
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read(_CONFIG))
+        version = json.loads(archive.read(_METADATA)).get("keras_version")
+        repairs = repair(config, keras_version=version)
+        # Keras chooses its reader by the name's ending, and models are stored without one
+        with tempfile.TemporaryDirectory() as folder:
+            named = Path(folder) / "model.keras"
+            if repairs:
+                _copy(archive, named, json.dumps(config))
+            else:
+                named.symlink_to(path.resolve())
+            return keras.saving.load_model(named, compile=False, safe_mode=True), repairs
+
+
+def _copy(archive: zipfile.ZipFile, target: Path, config: str) -> None:
+    with zipfile.ZipFile(target, "w") as copy:
+        for member in archive.infolist():
+            if member.filename == _CONFIG:
+                copy.writestr(_CONFIG, config)
+                continue
+            with archive.open(member) as source, copy.open(member.filename, "w") as sink:
+                shutil.copyfileobj(source, sink, _COPY_BYTES)
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what a library says, not too long."""
+    """Return the line of what a library says that tells the reason, not too long."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:_REASON_CHARS]
+    told = [line.removeprefix(_REASON).strip() for line in lines if line.startswith(_REASON)]
+    return (told or lines or [type(error).__name__])[0][:_REASON_CHARS]
 
 
 def _signature(model: Any) -> Signature:
@@ -98,8 +157,10 @@ def _spec(name: str, tensor: Any) -> TensorSpec:
     return TensorSpec(str(name), shape, str(tensor.dtype))
 
 
-def _check_batch_axis(inputs: tuple[TensorSpec, ...]) -> None:
+def _check_inputs(inputs: tuple[TensorSpec, ...]) -> None:
     for spec in inputs:
+        if spec.dtype == "string":
+            raise BadModel(f"input {spec.name!r} takes texts", reason="text-input")
         if spec.shape[0] not in (None, 1):
             raise BadModel(
                 f"axis 0 of input {spec.name!r} is fixed at {spec.shape[0]}: one song is predicted "
