@@ -15,7 +15,7 @@ from server.repository.store import ModelStore
 
 RECORD_VERSION = 2
 _FOR_EVER = 1 << 62  # a model is too slow to load for being replaced
-_ONNX_BYTES, _KERAS_BYTES = 80 << 20, 600 << 20  # a worker before it has loaded anything
+_ONNX_BYTES, _KERAS_BYTES = 48 << 20, 600 << 20  # a worker before it has loaded anything
 _WEIGHTS_SHARE = 3  # a loaded model and its batches take so many times its file
 _log = logging.getLogger(__name__)
 
