@@ -25,7 +25,8 @@ from server.inference.memory import machine_bytes
 from server.inference.pool import ChildKind, ChildPool
 from server.inference.predictor import Predictor
 from server.inference.preparation import Preparation
-from server.inference.workers import Budget, ModelWorkers
+from server.inference.residents import Budget
+from server.inference.workers import ModelWorkers
 from server.repository.derived import DerivedFiles
 from server.repository.layout import Layout
 from server.repository.registry import Registry, State

@@ -1,33 +1,26 @@
-"""Models that are kept loaded within a memory budget: one worker process each.
+"""Models that are kept loaded: one worker process each.
 
 ::
 
     asked --loaded?--> used            one load serves everybody who asks meanwhile;
         `--no--> room? --> load        two cold models load side by side
-                   `--no--> the least recently used idle model goes, its memory is free
-
-What a worker takes is measured when it has loaded and again while it works; until then it is
-estimated. A model that is in use or pinned is never evicted.
+                   `--no--> another goes, or is waited for: see residents
 """
 
 import asyncio
-import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from server.digest import Digest
-from server.errors import MemoryShort, Overload, ServerError, WorkerFailed
+from server.errors import Overload, ServerError, WorkerFailed
 from server.inference.batcher import Batcher
 from server.inference.frames import Part
 from server.inference.pool import ChildKind, ChildPool, Spawn
+from server.inference.residents import Budget, Resident, Residents
 
-_log = logging.getLogger(__name__)
 _MAX_WAITING = 64
-_WAIT_FOR_ROOM_S = 10.0
-_MEASURE_S = 5.0  # a worker in use is measured no more often
 
 Record = Mapping[str, Any]  # what intake found of a model
 
@@ -49,34 +42,6 @@ class Engine:
     kind: ChildKind
     max_batch: int
     expected_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What loaded models may take.
-
-    Attributes
-    ----------
-    memory_bytes : int
-        All workers together.
-    models : int
-        How many models.
-    pinned : frozenset of Digest
-        Models that are never evicted.
-    """
-
-    memory_bytes: int
-    models: int
-    pinned: frozenset[Digest] = frozenset()
-
-
-@dataclass(slots=True)
-class _Resident:
-    pool: ChildPool
-    batcher: Batcher
-    memory_bytes: int
-    users: int = 0
-    measured_at: float = field(default=float("-inf"))
 
 
 class ModelWorkers:
@@ -106,13 +71,13 @@ class ModelWorkers:
         on_recovery: Callable[[Digest], Awaitable[None]],
     ) -> None:
         self._engine_of = engine_of
-        self._budget = budget
         self._spawn = spawn
         self._on_crash = on_crash
         self._on_recovery = on_recovery
         self._crashed: set[Digest] = set()
-        self._residents: dict[Digest, _Resident] = {}  # least recently used first
-        self._room = asyncio.Condition()
+        self._residents = Residents(budget)
+        self._loads: dict[Digest, asyncio.Future[None]] = {}  # until their place is made
+        self._closed = False
 
     @property
     def loaded(self) -> int:
@@ -122,12 +87,12 @@ class ModelWorkers:
     @property
     def memory_bytes(self) -> int:
         """What the loaded models take, as last measured."""
-        return sum(resident.memory_bytes for resident in self._residents.values())
+        return self._residents.memory_bytes
 
     @property
     def has_room(self) -> bool:
         """Whether another small model could be loaded without unloading one."""
-        return self._fits(0)
+        return self._residents.fits(0)
 
     async def warm(self, digest: Digest, record: Record) -> None:
         """Load a model and run it once.
@@ -148,7 +113,7 @@ class ModelWorkers:
         Overload
             If every place holds a busy model, or too many rows wait for this one.
         MemoryShort
-            If the model alone is over the budget.
+            If the model alone, or beside the pinned ones, is over the budget.
         WorkerFailed
             If the model took its process down.
         """
@@ -166,100 +131,65 @@ class ModelWorkers:
 
     async def evict(self, digest: Digest) -> None:
         """Unload a model at once."""
-        if (resident := self._residents.pop(digest, None)) is not None:
-            await resident.pool.close()
+        await self._residents.evict(digest)
 
     async def close(self) -> None:
-        """Unload every model."""
-        for digest in list(self._residents):
+        """Unload every model, and load no more."""
+        self._closed = True
+        for digest in self._residents:
             await self.evict(digest)
 
     @asynccontextmanager
-    async def _use(self, digest: Digest, record: Record) -> AsyncIterator[_Resident]:
+    async def _use(self, digest: Digest, record: Record) -> AsyncIterator[Resident]:
         """Hold a model loaded while the block runs."""
-        resident = self._residents.get(digest)
-        if resident is None:
-            resident = await self._admit(digest, record)
-        resident.users += 1
-        self._residents[digest] = self._residents.pop(digest)  # the one used last
-        try:
+        while (resident := self._residents.get(digest)) is None:
+            await self._admit(digest, record)
+        async with self._residents.using(digest, resident):
             try:
                 await resident.pool.ready()
-                await self._measure(digest, resident)
+                await self._residents.measure(digest, resident)
             except ServerError:
-                if self._residents.get(digest) is resident:
-                    await self.evict(digest)
+                await self._residents.evict(digest, only=resident)
                 raise
             yield resident
-        finally:
-            resident.users -= 1
-            if not resident.users:
-                async with self._room:
-                    self._room.notify_all()
 
-    async def _admit(self, digest: Digest, record: Record) -> _Resident:
-        """Make a place for a model, or return the one that somebody made meanwhile."""
-        engine = await self._engine_of(digest, record)
+    async def _admit(self, digest: Digest, record: Record) -> None:
+        """Wait until a model has its place; the first who asks has it made for all."""
+        place = self._loads.get(digest)
+        if place is None:
+            place = self._loads[digest] = asyncio.get_running_loop().create_future()
+            self._spawn(self._load(digest, record, place))
+        await asyncio.shield(place)
+
+    async def _load(self, digest: Digest, record: Record, place: asyncio.Future[None]) -> None:
+        """Make a place for a model, load it, and take the place away where it does not load."""
         try:
-            async with asyncio.timeout(_WAIT_FOR_ROOM_S), self._room:
-                while digest not in self._residents and not self._fits(engine.expected_bytes):
-                    await self._evict_idle()
-        except TimeoutError:
-            raise Overload("every loaded model is busy", retry_after_s=5) from None
-        resident = self._residents.get(digest)
-        if resident is None:
-            pool = ChildPool(engine.kind, size=1, max_queue=_MAX_WAITING, spawn=self._spawn)
-            batcher = Batcher(
-                pool, max_batch=engine.max_batch, max_waiting=_MAX_WAITING, spawn=self._spawn
-            )
-            resident = _Resident(pool, batcher, engine.expected_bytes)
-            self._residents[digest] = resident
-        return resident
-
-    def _fits(self, more_bytes: int) -> bool:
-        """Tell whether one more model fits; the first always does until it has been measured."""
-        if not self._residents:
-            return True
-        fits = self.memory_bytes + more_bytes <= self._budget.memory_bytes
-        return fits and len(self._residents) < self._budget.models
-
-    async def _evict_idle(self) -> None:
-        """Unload the least recently used idle model, or wait until one becomes idle."""
-        if (digest := self._first_idle()) is None:
-            await self._room.wait()
-        else:
-            _log.info("model unloaded", extra={"digest": digest.short})
-            await self.evict(digest)
-
-    def _first_idle(self) -> Digest | None:
-        idle = (
-            digest
-            for digest, resident in self._residents.items()
-            if not resident.users and digest not in self._budget.pinned
-        )
-        return next(idle, None)
-
-    async def _measure(self, digest: Digest, resident: _Resident) -> None:
-        """Take a worker's memory now and then, and make room when all together take too much.
-
-        Raises
-        ------
-        MemoryShort
-            If this worker alone is over the budget.
-        """
-        now = time.monotonic()
-        if now - resident.measured_at < _MEASURE_S:
+            resident = await self._make_place(digest, record)
+        except asyncio.CancelledError:
+            place.set_exception(Overload("the process was stopped"))
+            raise
+        except Exception as error:  # a boundary: everybody who waits is told, whatever it was
+            place.set_exception(error)
             return
-        resident.measured_at = now
-        resident.memory_bytes = await resident.pool.memory_bytes()
-        if resident.memory_bytes > self._budget.memory_bytes:
-            raise MemoryShort(
-                f"the model takes {resident.memory_bytes >> 20} MiB of memory; all models may "
-                f"take {self._budget.memory_bytes >> 20} MiB",
-                retry_after_s=60,
-            )
-        while self.memory_bytes > self._budget.memory_bytes:
-            if (idle := self._first_idle()) is None:
-                return  # whoever becomes idle is looked at again when it is next used
-            _log.info("model unloaded", extra={"digest": idle.short, "for": digest.short})
-            await self.evict(idle)
+        finally:
+            del self._loads[digest]
+            if place.done():
+                place.exception()  # everybody may be gone
+        place.set_result(None)
+        try:
+            await resident.pool.ready()
+        except ServerError:
+            await self._residents.evict(digest, only=resident)
+
+    async def _make_place(self, digest: Digest, record: Record) -> Resident:
+        engine = await self._engine_of(digest, record)
+        await self._residents.make_room(engine.expected_bytes)
+        if self._closed:
+            raise Overload("the process was stopped")
+        pool = ChildPool(engine.kind, size=1, max_queue=_MAX_WAITING, spawn=self._spawn)
+        batcher = Batcher(
+            pool, max_batch=engine.max_batch, max_waiting=_MAX_WAITING, spawn=self._spawn
+        )
+        resident = Resident(pool, batcher, engine.expected_bytes)
+        self._residents.put(digest, resident)
+        return resident

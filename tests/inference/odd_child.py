@@ -38,8 +38,7 @@ _held: list[bytes] = []
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
-    if (log := config.get("starts")) is not None:
-        _append(log, {"pid": os.getpid()})
+    _tell(config, "start")
     if (pipe := config.get("start_gate")) is not None:
         _wait(pipe)
     if config.get("refuse"):
@@ -103,6 +102,7 @@ def predict(message: Message, config: dict[str, Any]) -> Message:
     marks = set(firsts)
     if Mark.HOLD in marks:
         _wait(config["gate"])
+        _tell(config, "released")
     if Mark.REFUSE in marks:
         raise BadModel("the model cannot be run on this row")
     if Mark.DIE in marks:
@@ -124,6 +124,11 @@ def predict(message: Message, config: dict[str, Any]) -> Message:
         _held.append(b"x" * (size << 20))
     parts = [to_part("y", y), to_part("sum", y.reshape(len(y), -1).sum(1))]
     return Message({"name": config.get("name")}, parts)
+
+
+def _tell(config: dict[str, Any], event: str) -> None:
+    if (events := config.get("events")) is not None:
+        _append(events, {"event": event, "name": config.get("name"), "pid": os.getpid()})
 
 
 def _append(path: str, line: dict[str, Any]) -> None:

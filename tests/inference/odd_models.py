@@ -47,11 +47,14 @@ class Gate:
     def open(self) -> None:
         """Let the child that waits go on."""
         assert self._fd is not None
+        # a new pipe for the next time: the child may be seen at this one for a while yet
+        self.path.unlink()
+        os.mkfifo(self.path)
         os.close(self._fd)
         self._fd = None
 
 
-def odd_kind(*, call_timeout_s: float = 30.0, **config: object) -> ChildKind:
+def odd_kind(config: dict[str, Any], *, call_timeout_s: float = 30.0) -> ChildKind:
     """Return a kind of child that never is replaced for its age."""
     return ChildKind(
         CHILD, config, start_timeout_s=30, call_timeout_s=call_timeout_s, max_calls=1 << 30

@@ -61,9 +61,8 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
             house.tasks.append(asyncio.ensure_future(work))
             return house.tasks[-1]
 
-        kind = odd_kind(
-            call_timeout_s=call_timeout_s, gate=str(house.gate.path), log=str(house.log)
-        )
+        config = {"gate": str(house.gate.path), "log": str(house.log)}
+        kind = odd_kind(config, call_timeout_s=call_timeout_s)
         house.pool = ChildPool(kind, size=1, max_queue=64, spawn=spawn)
         house.batcher = Batcher(
             house.pool, max_batch=max_batch, max_waiting=max_waiting, spawn=spawn
