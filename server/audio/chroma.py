@@ -86,13 +86,13 @@ def _peaks(
     power: NDArray[np.float32], peak: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Return frequency (Hz) and power of the interpolated peaks of all frames."""
-    here = power[:, _FIRST_BIN:_LAST_BIN]
-    left = power[:, _FIRST_BIN - 1 : _LAST_BIN - 1]
-    right = power[:, _FIRST_BIN + 1 : _LAST_BIN + 1]
-    is_peak = (here > left) & (here >= right) & (here > _PEAK_THRESHOLD * peak[:, None])
-    row, k = np.nonzero(is_peak)
+    is_loud = power[:, _FIRST_BIN:_LAST_BIN] > _PEAK_THRESHOLD * peak[:, None]
+    # a fifth of the time of `nonzero` in two dimensions
+    row, k = np.divmod(np.flatnonzero(is_loud), is_loud.shape[1])
     k += _FIRST_BIN
     below, at, above = (power[row, k + step] for step in (-1, 0, 1))
+    is_peak = (at > below) & (at >= above)
+    k, below, at, above = (values[is_peak] for values in (k, below, at, above))
     curve = above + below - 2 * at
     slope = (above - below) / 2
     flat = np.abs(slope) >= np.abs(curve)

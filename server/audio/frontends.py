@@ -20,9 +20,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from server.audio import cs467, gtzan58, spectrogram
+from server.audio import cs467, gtzan58
+from server.audio.analysis import Analysis
 from server.audio.feature_names import FEATURE_NAMES
 from server.audio.kaggle import kaggle_picture
+from server.audio.spectrogram import MAX_HEIGHT, mel_spectrogram
 from server.errors import UnusableInput
 
 _MAX_SIDE = 1024
@@ -40,14 +42,18 @@ class RowFrontend:
         The numbers' names in order.
     min_samples : int
         Fewer samples at 22,050 Hz are refused with `SoundTooShort`.
-    compute : callable
-        Mono float32 samples (n,) to float64 (len(names),).
+    read : callable
+        A sound to float64 (len(names),).
     """
 
     name: str
     names: tuple[str, ...]
     min_samples: int
-    compute: Callable[[NDArray[np.float32]], NDArray[np.float64]]
+    read: Callable[[Analysis], NDArray[np.float64]]
+
+    def compute(self, y: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Compute the row of mono samples at 22,050 Hz that no other frontend needs."""
+        return self.read(Analysis(y))
 
     def describe(self) -> dict[str, object]:
         """Return what another process needs to know, as JSON values."""
@@ -74,7 +80,7 @@ class PictureFrontend:
     min_samples : int
         Fewer samples at 22,050 Hz are refused with `SoundTooShort`.
     draw : callable
-        Mono float32 samples (n,), height and width to float32 (height, width, 1).
+        A sound, height and width to float32 (height, width, 1).
     """
 
     name: str
@@ -82,7 +88,7 @@ class PictureFrontend:
     widths: tuple[int, int]
     values: tuple[float, float]
     min_samples: int
-    draw: Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
+    draw: Callable[[Analysis, int, int], NDArray[np.float32]]
 
     def allows(self, height: int, width: int) -> bool:
         """Tell whether a picture of this size can be drawn."""
@@ -91,12 +97,16 @@ class PictureFrontend:
         return low <= height <= high and left <= width <= right
 
     def compute(self, y: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+        """Draw the picture of mono samples at 22,050 Hz that no other frontend needs."""
+        return self.read(Analysis(y), height, width)
+
+    def read(self, sound: Analysis, height: int, width: int) -> NDArray[np.float32]:
         """Draw the picture.
 
         Parameters
         ----------
-        y : np.ndarray, shape (n,), float32
-            Mono samples at 22,050 Hz.
+        sound : Analysis
+            Mono samples at 22,050 Hz, and what other frontends have left with them.
         height, width : int
             From the model.
 
@@ -114,7 +124,7 @@ class PictureFrontend:
         """
         self._check("height", height, self.heights)
         self._check("width", width, self.widths)
-        return self.draw(y, height, width)
+        return self.draw(sound, height, width)
 
     def _check(self, axis: str, size: int, limits: tuple[int, int]) -> None:
         low, high = limits
@@ -144,11 +154,11 @@ _TABLE: tuple[Frontend, ...] = (
     RowFrontend("gtzan-58@1", FEATURE_NAMES, gtzan58.MIN_SAMPLES, gtzan58.gtzan58),
     PictureFrontend(
         "mel-235x335@1",
-        heights=(1, spectrogram.MAX_HEIGHT),
+        heights=(1, MAX_HEIGHT),
         widths=(2, _MAX_SIDE),
         values=(0, 1),
         min_samples=1,
-        draw=spectrogram.mel_spectrogram,
+        draw=lambda sound, height, width: mel_spectrogram(sound.y, height, width),
     ),
     PictureFrontend(
         "kaggle-gtzan@1",
@@ -164,7 +174,7 @@ _TABLE: tuple[Frontend, ...] = (
         widths=(cs467.WIDTH, cs467.WIDTH),
         values=(0, 255),
         min_samples=1,
-        draw=cs467.cs467_picture,
+        draw=lambda sound, height, width: cs467.cs467_picture(sound.y, height, width),
     ),
 )
 

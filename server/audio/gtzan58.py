@@ -26,11 +26,13 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from server.audio.analysis import N_MELS, Analysis
 from server.audio.chroma import chroma_bank, tuning_of
 from server.audio.feature_names import FEATURE_NAMES
-from server.audio.harmonic import Parts, separate
-from server.audio.mel import decibels, mel_bank
+from server.audio.harmonic import Separator
+from server.audio.mel import decibels, mel_bands
 from server.audio.spectral import (
+    block_sums,
     centroid_and_bandwidth,
     moments,
     rms,
@@ -38,10 +40,10 @@ from server.audio.spectral import (
     zero_crossing_rate,
 )
 from server.audio.spectrum import (
-    BINS,
+    BLOCK,
     HOP_LENGTH,
     N_FFT,
-    frames,
+    Frames,
     require,
     spectra,
     square_magnitude,
@@ -49,33 +51,29 @@ from server.audio.spectrum import (
 from server.audio.tempo import onset_strength, tempo_of
 
 MIN_SAMPLES = N_FFT // 2 + 1  # reflection needs more samples than it adds
-_N_MELS = 128
 _N_MFCC = 20
 _TINY = np.finfo(np.float32).tiny
 
-_Track = NDArray[np.float32] | NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True)
-class _Analysis:
+class _Tracks:
     """What one pass over the spectra leaves; rows are frames."""
 
-    spectrum: NDArray[np.complex64]
     power: NDArray[np.float32]
-    power_by_bin: NDArray[np.float32]
     peak: NDArray[np.float32]
     mel: NDArray[np.float32]
-    moments: NDArray[np.float64]
-    rolloff_hz: NDArray[np.float64]
+    sums: NDArray[np.float32]
+    harmonic: NDArray[np.float32]
 
 
-def gtzan58(y: NDArray[np.float32]) -> NDArray[np.float64]:
+def gtzan58(sound: Analysis) -> NDArray[np.float64]:
     """Compute the 58 features of a clip.
 
     Parameters
     ----------
-    y : np.ndarray, shape (n,), float32
-        Mono samples at 22,050 Hz in [-1, 1], finite; n >= 1025. The table's clips last 30 s.
+    sound : Analysis
+        At least 1025 finite samples in [-1, 1]. The table's clips last 30 s. Its `mel` is left
+        behind for other frontends.
 
     Returns
     -------
@@ -87,59 +85,53 @@ def gtzan58(y: NDArray[np.float32]) -> NDArray[np.float64]:
     SoundTooShort
         If there are fewer than 1025 samples.
     """
+    y = sound.y
     require(y, MIN_SAMPLES, what="the feature row gtzan-58")
-    padded = np.pad(y, N_FFT // 2, mode="reflect")
-    seen = _analyse(frames(padded, HOP_LENGTH, length=len(y)))
+    seen = _pass(y)
+    sound.mel = seen.mel
     count = len(seen.power)
-    centroid_hz, bandwidth_hz = centroid_and_bandwidth(seen.moments)
+    centroid_hz, bandwidth_hz = centroid_and_bandwidth(moments(seen.power, seen.sums))
     mel_db = decibels(seen.mel)
     mfcc = scipy.fft.dct(mel_db, axis=1, type=2, norm="ortho")[:, :_N_MFCC]
     row = {"length": float(len(y)), "tempo": tempo_of(onset_strength(mel_db))}
-    tracks: dict[str, _Track] = {
-        "chroma_stft": _chroma(seen),
-        "rms": rms(padded, count),
+    chroma = _chroma(seen)
+    row["chroma_stft_mean"], row["chroma_stft_var"] = (
+        float(chroma.mean(dtype=np.float64)),
+        float(chroma.var(dtype=np.float64)),
+    )
+    tracks = {
+        "rms": rms(y, count),
         "spectral_centroid": centroid_hz,
         "spectral_bandwidth": bandwidth_hz,
-        "rolloff": seen.rolloff_hz,
+        "rolloff": rolloff(seen.power, seen.sums),
         "zero_crossing_rate": zero_crossing_rate(y, count),
+        **{f"mfcc{k + 1}": mfcc[:, k] for k in range(_N_MFCC)},
     }
-    tracks |= {f"mfcc{k + 1}": mfcc[:, k] for k in range(_N_MFCC)}
-    for name, values in tracks.items():
-        row[f"{name}_mean"] = float(np.mean(values, dtype=np.float64))
-        row[f"{name}_var"] = float(np.var(values, dtype=np.float64))
-    row |= _waveform_statistics(
-        separate(y, spectrum=seen.spectrum, power=seen.power, power_by_bin=seen.power_by_bin),
-        len(y),
-    )
+    stacked = np.array(list(tracks.values()), np.float64)
+    for name, mean, variance in zip(tracks, stacked.mean(axis=1), stacked.var(axis=1), strict=True):
+        row |= {f"{name}_mean": float(mean), f"{name}_var": float(variance)}
+    row |= _waveform_statistics(y, seen.harmonic)
     return np.array([row[name] for name in FEATURE_NAMES])
 
 
-def _analyse(rows: NDArray[np.float32]) -> _Analysis:
+def _pass(y: NDArray[np.float32]) -> _Tracks:
     """Transform all frames once and take from each block what needs it while it is in the cache."""
-    count = len(rows)
-    seen = _Analysis(
-        spectrum=np.empty((count, BINS), np.complex64),
-        power=np.empty((count, BINS), np.float32),
-        power_by_bin=np.empty((BINS, count), np.float32),
-        peak=np.empty(count, np.float32),
-        mel=np.empty((count, _N_MELS), np.float32),
-        moments=np.empty((count, 3)),
-        rolloff_hz=np.empty(count),
-    )
-    bank = mel_bank(_N_MELS)
-    for at, spectrum in spectra(rows):
-        seen.spectrum[at] = spectrum
-        power = square_magnitude(spectrum, seen.power[at])
-        magnitude = np.sqrt(power)
-        seen.power_by_bin[:, at] = power.T
-        power.max(axis=1, out=seen.peak[at])
-        seen.moments[at] = moments(magnitude)
-        seen.rolloff_hz[at] = rolloff(magnitude)
-        np.dot(power, bank, out=seen.mel[at])
-    return seen
+    frames = Frames(y, HOP_LENGTH, padding="reflect")
+    count = frames.count
+    separator = Separator(count)
+    peak = np.empty(count, np.float32)
+    mel = np.empty((count, N_MELS), np.float32)
+    sums = np.empty((count, 32, 3), np.float32)
+    for at, spectrum in spectra(frames):
+        power = square_magnitude(spectrum, separator.power[at])
+        power.max(axis=1, out=peak[at])
+        mel_bands(power, N_MELS, mel[at])
+        sums[at] = block_sums(np.sqrt(power))
+        separator.add(at, spectrum)
+    return _Tracks(separator.power, peak, mel, sums, separator.harmonic())
 
 
-def _chroma(seen: _Analysis) -> NDArray[np.float32]:
+def _chroma(seen: _Tracks) -> NDArray[np.float32]:
     """Return pitch classes over time, the strongest of each frame scaled to 1."""
     chroma = seen.power @ chroma_bank(tuning_of(seen.power, seen.peak))
     largest = chroma.max(axis=1, keepdims=True)
@@ -148,11 +140,16 @@ def _chroma(seen: _Analysis) -> NDArray[np.float32]:
     return scaled
 
 
-def _waveform_statistics(parts: Parts, length: int) -> dict[str, float]:
-    """Return mean and variance of both parts, zeros counted from where they end up to `length`."""
+def _waveform_statistics(y: NDArray[np.float32], harmonic: NDArray[np.float32]) -> dict[str, float]:
+    """Return mean and variance of both parts, zeros counted from where they end up to the end."""
+    sound = y[: harmonic.size].reshape(harmonic.shape)
+    sums = np.zeros((2, 2))
+    for first in range(0, len(sound), BLOCK):
+        part = harmonic[first : first + BLOCK]
+        for k, values in enumerate((part, sound[first : first + BLOCK] - part)):
+            energy = np.einsum("ij,ij->i", values, values)
+            sums[k] += [track.sum(dtype=np.float64) for track in (values.sum(axis=1), energy)]
     row: dict[str, float] = {}
-    for name, part in (("harmony", parts.harmonic), ("perceptr", parts.percussive)):
-        mean = float(part.sum(axis=1).sum(dtype=np.float64)) / length
-        power = float(np.einsum("ij,ij->i", part, part).sum(dtype=np.float64)) / length
-        row |= {f"{name}_mean": mean, f"{name}_var": power - mean**2}
+    for name, (total, energy) in zip(("harmony", "perceptr"), sums / len(y), strict=True):
+        row |= {f"{name}_mean": total, f"{name}_var": energy - total**2}
     return row

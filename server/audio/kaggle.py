@@ -30,9 +30,9 @@ renderer of the originals are not known, so single pixels differ.
 import numpy as np
 from numpy.typing import NDArray
 
+from server.audio.analysis import Analysis
 from server.audio.mel import decibels
-from server.audio.spectrogram import mel_power
-from server.audio.spectrum import HOP_LENGTH, require
+from server.audio.spectrum import require
 from server.audio.tones import MAGMA
 
 _CANVAS = (288, 432)
@@ -43,17 +43,16 @@ _CROPS = {
     (217, 334): (slice(35, 252), slice(55, 389)),
 }
 _WHITE = 255
-_N_MELS = 128
 _AMPLITUDE_FLOOR = np.float32(1e-5)
 
 
-def kaggle_picture(y: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def kaggle_picture(sound: Analysis, height: int, width: int) -> NDArray[np.float32]:
     """Draw the picture ``kaggle-gtzan@1``.
 
     Parameters
     ----------
-    y : np.ndarray, shape (n,), float32
-        Mono samples at 22,050 Hz, n >= 1, about 30 s in the set. The whole sound is drawn.
+    sound : Analysis
+        At least one sample, about 30 s in the set. The whole sound is drawn.
     height, width : int
         Size in pixels; the three sizes above are crops of the framed picture.
 
@@ -65,10 +64,10 @@ def kaggle_picture(y: NDArray[np.float32], height: int, width: int) -> NDArray[n
     Raises
     ------
     SoundTooShort
-        If `y` is empty.
+        If the sound is empty.
     """
-    require(y, 1, what="the picture kaggle-gtzan")
-    level = _level(y)
+    require(sound.y, 1, what="the picture kaggle-gtzan")
+    level = _level(sound.mel_in_silence())
     crop = _CROPS.get((height, width))
     if crop is None:
         return _draw(level, height, width)[..., None]
@@ -78,9 +77,8 @@ def kaggle_picture(y: NDArray[np.float32], height: int, width: int) -> NDArray[n
     return np.ascontiguousarray(canvas[crop])[..., None]
 
 
-def _level(y: NDArray[np.float32]) -> NDArray[np.uint8]:
+def _level(power: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return frames x bands as indices of the colour map."""
-    power = mel_power(y, hop_length=HOP_LENGTH, n_mels=_N_MELS)
     db = decibels(np.square(np.maximum(power, _AMPLITUDE_FLOOR)))
     db -= db.min()
     largest = db.max()

@@ -5,11 +5,12 @@ equal area), with the numbers of librosa 0.11 (``librosa.filters.mel``, ``libros
 """
 
 import functools
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.audio.spectrum import FREQUENCIES_HZ, SAMPLE_RATE_HZ
+from server.audio.spectrum import BINS, FREQUENCIES_HZ, SAMPLE_RATE_HZ
 
 TOP_DB = 80.0
 _AMIN = np.float32(1e-10)
@@ -18,6 +19,8 @@ _HZ_PER_MEL = 200 / 3
 _LOG_FROM_HZ = 1000.0
 _LOG_FROM_MEL = _LOG_FROM_HZ / _HZ_PER_MEL
 _LOG_STEP = np.log(6.4) / 27
+
+_CUTS = (0, 100, 220, 400, 650, BINS)  # a third of the time of the whole bank at once
 
 
 def mel_frequencies(count: int) -> NDArray[np.float64]:
@@ -62,6 +65,45 @@ def mel_bank(n_mels: int) -> NDArray[np.float32]:
     bank = np.ascontiguousarray(triangles.T)
     bank.setflags(write=False)
     return bank
+
+
+def mel_bands(
+    power: NDArray[np.float32], n_mels: int, out: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Write the power in mel bands into `out` and return it.
+
+    Parameters
+    ----------
+    power : np.ndarray, shape (m, BINS), float32
+        Power spectra, one a row.
+    n_mels : int
+        Number of bands.
+    out : np.ndarray, shape (m, n_mels), float32
+        Overwritten.
+
+    Returns
+    -------
+    np.ndarray, float32
+        `out`, equal to ``power @ mel_bank(n_mels)`` but for rounding.
+    """
+    out.fill(0)
+    for bins, bands, triangles in _pieces(n_mels):
+        out[:, bands] += power[:, bins] @ triangles
+    return out
+
+
+@functools.lru_cache(maxsize=16)
+def _pieces(n_mels: int) -> tuple[tuple[slice, slice, NDArray[np.float32]], ...]:
+    """Cut the bank along frequency: each piece reaches few bands, and the rest of it is zeros."""
+    bank = mel_bank(n_mels)
+    pieces = []
+    for first, last in pairwise(_CUTS):
+        (bands,) = np.nonzero(bank[first:last].any(axis=0))
+        if len(bands):
+            reached = slice(int(bands[0]), int(bands[-1]) + 1)
+            triangles = np.ascontiguousarray(bank[first:last, reached])
+            pieces.append((slice(first, last), reached, triangles))
+    return tuple(pieces)
 
 
 def decibels(power: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,19 +13,28 @@ ROLLOFF_SHARE = np.float32(0.85)
 _SILENCE = 1e-10
 _TINY = np.finfo(np.float32).tiny
 _HOPS = N_FFT // HOP_LENGTH
-_SIDE = 32  # rolloff looks at 32 blocks of 32 bins, then into one of them
+_SIDE = 32  # sums are taken over 32 blocks of 32 bins first
 
-# Columns 1, f, f**2; in kHz, because sums over Hz**2 lose digits.
-_MOMENTS = (FREQUENCIES_HZ[:, None] / 1e3) ** np.arange(3)
+# Columns 1, f, f**2; in kHz, because sums over Hz**2 lose digits. Then the same within a block, and
+# what turns the sums of a block into those over all bins: (c + u)**2 = c**2 + 2 c u + u**2.
+_POWERS = (FREQUENCIES_HZ[:, None] / 1e3) ** np.arange(3)
+_WITHIN = _POWERS[:_SIDE].astype(np.float32)
+_ACROSS = np.array(
+    [
+        row
+        for _, c, c2 in _POWERS[: _SIDE * _SIDE : _SIDE]
+        for row in ((1, c, c2), (0, 1, 2 * c), (0, 0, 1))
+    ]
+)
 
 
-def rms(padded: NDArray[np.float32], count: int) -> NDArray[np.float64]:
+def rms(y: NDArray[np.float32], count: int) -> NDArray[np.float64]:
     """Return the root mean square of each frame.
 
     Parameters
     ----------
-    padded : np.ndarray, shape (n + N_FFT,), float32
-        Samples, reflected by `N_FFT` // 2 at both ends.
+    y : np.ndarray, shape (n,), float32
+        Samples, n > `N_FFT` // 2; they are reflected at both ends.
     count : int
         Number of frames.
 
@@ -34,9 +43,18 @@ def rms(padded: NDArray[np.float32], count: int) -> NDArray[np.float64]:
     np.ndarray, shape (count,), float64
         Same unit as the samples.
     """
-    hops = padded[: (count + _HOPS - 1) * HOP_LENGTH].reshape(-1, HOP_LENGTH)
-    energy = np.einsum("ij,ij->i", hops, hops).astype(np.float64)
-    return np.sqrt(_frame_sums(energy) / N_FFT)
+    half = N_FFT // 2
+    whole = HOP_LENGTH * (count - 1)
+    rest = np.concatenate((y[whole:], y[-2 : -half - 2 : -1]))[:half]
+    energy = [_energies(part) for part in (y[half:0:-1], y[:whole], rest)]
+    return np.sqrt(_frame_sums(np.concatenate(energy)) / N_FFT)
+
+
+def _energies(y: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the energy of each hop."""
+    hops = y.reshape(-1, HOP_LENGTH)
+    energies: NDArray[np.float32] = np.einsum("ij,ij->i", hops, hops)
+    return energies.astype(np.float64)
 
 
 def zero_crossing_rate(y: NDArray[np.float32], count: int) -> NDArray[np.float64]:
@@ -55,12 +73,14 @@ def zero_crossing_rate(y: NDArray[np.float32], count: int) -> NDArray[np.float64
         In [0, 1]. Samples within 1e-10 of zero count as zero, zero as positive, and the first
         sample of a frame is no crossing.
     """
-    padded = np.pad(y, N_FFT // 2, mode="edge")[: (count + _HOPS - 1) * HOP_LENGTH]
-    negative = padded < -_SILENCE
-    crossing = np.zeros(negative.shape, np.bool_)
-    np.not_equal(negative[1:], negative[:-1], out=crossing[1:])
+    crossing = np.zeros((count + _HOPS - 1) * HOP_LENGTH, np.bool_)  # none in the padding
+    within = crossing[N_FFT // 2 :][1 : len(y)]
+    negative = y < -_SILENCE
+    np.not_equal(negative[1:], negative[:-1], out=within)
     hops = crossing.reshape(-1, HOP_LENGTH)
-    counts = _frame_sums(hops.sum(axis=1, dtype=np.float64))
+    # eight bytes are added at once: none of them passes 255
+    eights = hops.view(np.uint64).sum(axis=1).view(np.uint8).reshape(-1, 8)
+    counts = _frame_sums(eights.sum(axis=1, dtype=np.float64))
     return (counts - hops[:count, 0]) / N_FFT
 
 
@@ -69,8 +89,8 @@ def _frame_sums(per_hop: NDArray[np.float64]) -> NDArray[np.float64]:
     return per_hop[:-3] + per_hop[1:-2] + per_hop[2:-1] + per_hop[3:]
 
 
-def moments(magnitude: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the sums of magnitude, magnitude x f and magnitude x f**2 over frequency.
+def block_sums(magnitude: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sums of magnitude x u**k over blocks of 32 bins.
 
     Parameters
     ----------
@@ -79,10 +99,32 @@ def moments(magnitude: NDArray[np.float32]) -> NDArray[np.float64]:
 
     Returns
     -------
+    np.ndarray, shape (m, 32, 3), float32
+        For k of 0, 1 and 2, with u in kHz from the block's first bin; the last bin is in no block.
+    """
+    blocks = magnitude[:, : _SIDE * _SIDE].reshape(-1, _SIDE, _SIDE)
+    sums: NDArray[np.float32] = blocks @ _WITHIN
+    return sums
+
+
+def moments(power: NDArray[np.float32], sums: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sums of magnitude, magnitude x f and magnitude x f**2 over frequency.
+
+    Parameters
+    ----------
+    power : np.ndarray, shape (m, BINS), float32
+        Power spectra, one a row.
+    sums : np.ndarray, shape (m, 32, 3), float32
+        The `block_sums` of their roots: short enough for float32, which sums over all bins are not.
+
+    Returns
+    -------
     np.ndarray, shape (m, 3), float64
         With f in kHz.
     """
-    return magnitude.astype(np.float64) @ _MOMENTS
+    flat = sums.reshape(len(sums), -1).astype(np.float64)
+    whole: NDArray[np.float64] = flat @ _ACROSS + np.sqrt(power[:, -1:]) * _POWERS[-1]
+    return whole
 
 
 def centroid_and_bandwidth(
@@ -107,26 +149,28 @@ def centroid_and_bandwidth(
     return centroid * 1e3, np.sqrt(np.maximum(spread, 0)) * 1e3
 
 
-def rolloff(magnitude: NDArray[np.float32]) -> NDArray[np.float64]:
+def rolloff(power: NDArray[np.float32], sums: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the frequency below which 85 % of the magnitude lies.
 
     Parameters
     ----------
-    magnitude : np.ndarray, shape (m, BINS), float32
-        Magnitude spectra, one a row.
+    power : np.ndarray, shape (m, BINS), float32
+        Power spectra, one a row.
+    sums : np.ndarray, shape (m, 32, 3), float32
+        The `block_sums` of their roots: the block is found first, then the bin in it.
 
     Returns
     -------
     np.ndarray, shape (m,), float64
         Hz; 0 in a silent frame.
     """
-    rows = np.arange(len(magnitude))
-    blocks = magnitude[:, : _SIDE * _SIDE].reshape(-1, _SIDE, _SIDE)
-    running = np.cumsum(blocks.sum(axis=2), axis=1)
-    threshold = (ROLLOFF_SHARE * (running[:, -1] + magnitude[:, -1]))[:, None]
+    rows = np.arange(len(power))
+    running = np.cumsum(sums[:, :, 0], axis=1)
+    threshold = (ROLLOFF_SHARE * (running[:, -1] + np.sqrt(power[:, -1])))[:, None]
     block = np.minimum((running < threshold).sum(axis=1), _SIDE - 1)
     before = np.where(block > 0, running[rows, block - 1], 0)
-    inside = np.cumsum(blocks[rows, block], axis=1) + before[:, None]
+    bins = _SIDE * block[:, None] + np.arange(_SIDE)
+    inside = np.cumsum(np.sqrt(power[rows[:, None], bins]), axis=1) + before[:, None]
     k = block * _SIDE + (inside < threshold).sum(axis=1)
     hz: NDArray[np.float64] = FREQUENCIES_HZ[np.minimum(k, _SIDE * _SIDE)]
     return hz

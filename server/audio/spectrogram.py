@@ -8,13 +8,12 @@ below the loudest cell, cut at 80, scaled to 0..1; low frequencies in the bottom
 import numpy as np
 from numpy.typing import NDArray
 
-from server.audio.mel import TOP_DB, decibels, mel_bank
+from server.audio.mel import TOP_DB, decibels, mel_bands
 from server.audio.spectrum import (
     BINS,
     BLOCK,
-    N_FFT,
     SAMPLE_RATE_HZ,
-    frames,
+    Frames,
     require,
     spectra,
     square_magnitude,
@@ -77,10 +76,30 @@ def mel_power(y: NDArray[np.float32], *, hop_length: int, n_mels: int) -> NDArra
     Equal to ``librosa.feature.melspectrogram`` of librosa 0.11 with its default padding,
     transposed.
     """
-    rows = frames(np.pad(y, N_FFT // 2), hop_length, length=len(y))
-    out = np.empty((len(rows), n_mels), np.float32)
-    block = np.empty((BLOCK, BINS), np.float32)
-    bank = mel_bank(n_mels)
-    for at, spectrum in spectra(rows):
-        np.dot(square_magnitude(spectrum, block[: len(spectrum)]), bank, out=out[at])
+    return mel_of(Frames(y, hop_length, padding="constant"), n_mels)
+
+
+def mel_of(frames: Frames, n_mels: int, wanted: range | None = None) -> NDArray[np.float32]:
+    """Compute the power in mel bands of frames.
+
+    Parameters
+    ----------
+    frames : Frames
+        Of a sound.
+    n_mels : int
+        Number of bands up to half the sample rate.
+    wanted : range, optional
+        Which of them, without gaps; all of them without it.
+
+    Returns
+    -------
+    np.ndarray, shape (frames, n_mels), float32
+        One frame a row, low band first.
+    """
+    wanted = range(frames.count) if wanted is None else wanted
+    out = np.empty((len(wanted), n_mels), np.float32)
+    block = np.empty((min(BLOCK, len(wanted)), BINS), np.float32)
+    for at, spectrum in spectra(frames, wanted):
+        power = square_magnitude(spectrum, block[: len(spectrum)])
+        mel_bands(power, n_mels, out[at.start - wanted.start : at.stop - wanted.start])
     return out

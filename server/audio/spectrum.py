@@ -1,12 +1,13 @@
 """Frames, windows and sizes that every frontend shares.
 
 Frames are rows: contiguous in time before the Fourier transform and in frequency after it. Work
-goes on in blocks of `BLOCK` frames, so that frame, spectrum and power stay in a 2 MB cache: the
-feature row costs 15 % less than with whole arrays (16 and 128 frames are slower again).
+goes on in blocks of `BLOCK` frames, so that what is worked on stays in a 2 MB cache (measured: from
+48 to 144 frames within 3 %, 32 frames 5 % slower).
 """
 
 import functools
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import scipy.fft
@@ -48,47 +49,90 @@ def hann(length: int) -> NDArray[np.float32]:
     return values
 
 
-def frames(padded: NDArray[np.float32], hop_length: int, *, length: int) -> NDArray[np.float32]:
-    """Cut padded samples into overlapping frames of `N_FFT`, without copying.
+class Frames:
+    """Overlapping frames of a sound, one centred on every hop.
+
+    Only frames that reach beyond an end of the sound are copied, to be padded; the rest are views.
 
     Parameters
     ----------
-    padded : np.ndarray, shape (n + N_FFT,), float32
-        Samples with `N_FFT` // 2 of padding at both ends.
+    y : np.ndarray, shape (n,), float32
+        Mono samples, n >= 1.
     hop_length : int
         Samples from one frame to the next.
-    length : int
-        Samples before padding; it decides the number of frames, ``1 + length // hop_length``.
+    padding : str
+        What is around the sound: ``constant`` for silence, ``reflect`` for its mirror image (then n
+        must be more than half a frame).
 
-    Returns
-    -------
-    np.ndarray, shape (1 + length // hop_length, N_FFT), float32
-        A read-only view.
+    Attributes
+    ----------
+    count : int
+        ``1 + n // hop_length``.
+    inner : range
+        The frames that lie within the sound, which do not depend on the padding.
     """
-    return np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::hop_length][
-        : 1 + length // hop_length
-    ]
+
+    def __init__(
+        self, y: NDArray[np.float32], hop_length: int, *, padding: Literal["constant", "reflect"]
+    ) -> None:
+        half = N_FFT // 2
+        self.count = 1 + len(y) // hop_length
+        first = -(-half // hop_length)
+        last = 1 + (len(y) - half) // hop_length
+        if first >= last:  # no frame fits, or hardly one
+            self.inner = range(0)
+            self._pieces = [(0, _cut(np.pad(y, half, mode=padding), hop_length, self.count))]
+            return
+        self.inner = range(first, last)
+        # reflection looks half a frame and one sample into the sound
+        head, start = y[: first * hop_length + N_FFT], last * hop_length - half
+        tail_start = min(start, len(y) - half - 1)
+        tail = np.pad(y[tail_start:], (0, half), mode=padding)[start - tail_start :]
+        self._pieces = [
+            (0, _cut(np.pad(head, (half, 0), mode=padding), hop_length, first)),
+            (first, _cut(y[first * hop_length - half :], hop_length, last - first)),
+            (last, _cut(tail, hop_length, self.count - last)),
+        ]
+
+    def windowed(self, first: int, out: NDArray[np.float32]) -> None:
+        """Write the frames from `first` on, times the window, into the rows of `out`."""
+        for start, rows in self._pieces:
+            low, high = max(start, first), min(start + len(rows), first + len(out))
+            if low < high:
+                part = rows[low - start : high - start]
+                np.multiply(part, hann(N_FFT), out=out[low - first : high - first])
 
 
-def spectra(rows: NDArray[np.float32]) -> Iterator[tuple[slice, NDArray[np.complex64]]]:
+def _cut(y: NDArray[np.float32], hop_length: int, count: int) -> NDArray[np.float32]:
+    """Return overlapping frames as rows of a view."""
+    if count == 0:
+        return np.empty((0, N_FFT), np.float32)
+    return np.lib.stride_tricks.sliding_window_view(y, N_FFT)[::hop_length][:count]
+
+
+def spectra(
+    frames: Frames, wanted: range | None = None
+) -> Iterator[tuple[slice, NDArray[np.complex64]]]:
     """Yield the Fourier transforms of windowed frames, one block at a time.
 
     Parameters
     ----------
-    rows : np.ndarray, shape (t, N_FFT), float32
-        Frames as `frames` cuts them.
+    frames : Frames
+        Of a sound.
+    wanted : range, optional
+        Which of them, without gaps; all of them without it.
 
     Yields
     ------
     tuple of slice and np.ndarray, shape (up to BLOCK, BINS), complex64
-        Which frames, and their spectra.
+        Which frames, and their spectra, which the receiver may overwrite.
     """
-    window = hann(N_FFT)
-    windowed = np.empty((BLOCK, N_FFT), np.float32)
-    for first in range(0, len(rows), BLOCK):
-        at = slice(first, min(len(rows), first + BLOCK))
+    wanted = range(frames.count) if wanted is None else wanted
+    windowed = np.empty((min(BLOCK, len(wanted)), N_FFT), np.float32)
+    for first in wanted[::BLOCK]:
+        at = slice(first, min(wanted.stop, first + BLOCK))
         block = windowed[: at.stop - at.start]
-        np.multiply(rows[at], window, out=block)
+        frames.windowed(first, block)
         yield at, scipy.fft.rfft(block, axis=1)
 
 

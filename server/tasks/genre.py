@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from server.audio.analysis import Analysis
 from server.audio.decode import Waveform, decode
 from server.audio.feature_row import parse_feature_row
 from server.audio.frontends import FRONTENDS, PictureFrontend, RowFrontend
@@ -178,7 +179,7 @@ def frontend(call: Call, binding: Mapping[str, Any]) -> Prepared:
     if missing or window is None:
         waveform = decode(call.sound, ext=call.ext, rule=_WINDOW)
         window = _window(waveform)
-        made = {name: _raw_value(item, waveform) for name, item in missing.items()}
+        made = _raw_values(missing, waveform)
     values = {**call.known, **made}
     tensors: Tensors = {}
     for item in inputs:
@@ -199,11 +200,19 @@ def _value_name(item: Mapping[str, Any]) -> str:
     return name if item["kind"] == "row" else f"{name} {item['height']}x{item['width']}"
 
 
-def _raw_value(item: Mapping[str, Any], waveform: Waveform) -> NDArray[Any]:
-    source = FRONTENDS[item["frontend"]]
-    if isinstance(source, RowFrontend):
-        return source.compute(waveform.y)
-    return source.compute(waveform.y, item["height"], item["width"])
+def _raw_values(
+    missing: Mapping[str, Mapping[str, Any]], waveform: Waveform
+) -> dict[str, NDArray[Any]]:
+    sound = Analysis(waveform.y)
+    made: dict[str, NDArray[Any]] = {}
+    # rows first: what they leave with the sound makes the picture nearly free
+    for name, item in sorted(missing.items(), key=lambda pair: pair[1]["kind"] != "row"):
+        source = FRONTENDS[item["frontend"]]
+        if isinstance(source, RowFrontend):
+            made[name] = source.read(sound)
+        else:
+            made[name] = source.read(sound, item["height"], item["width"])
+    return made
 
 
 def _columns(row: NDArray[Any], item: Mapping[str, Any]) -> NDArray[np.float32]:

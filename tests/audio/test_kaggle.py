@@ -7,10 +7,16 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from server.audio.analysis import Analysis
 from server.audio.decode import decode
-from server.audio.kaggle import kaggle_picture
+from server.audio.kaggle import kaggle_picture as picture_of
 from server.audio.tones import MAGMA
 from server.errors import SoundTooShort
+
+
+def kaggle_picture(y: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    return picture_of(Analysis(y), height, width)
+
 
 _Melody = Callable[..., NDArray[np.float32]]
 

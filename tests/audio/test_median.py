@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.audio.median import build_network, median31, odd_even_merge
+from server.audio.median import SlidingMedian, build_network, median31, odd_even_merge
 
 
 def _by_definition(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -51,8 +51,21 @@ def test_the_median_leaves_its_input_alone() -> None:
     assert np.array_equal(values, before)
 
 
-def test_the_network_has_550_steps() -> None:
-    assert len(build_network().steps) == 550
+def test_the_network_has_418_steps() -> None:
+    network = build_network()
+    assert (len(network.sorting), len(network.choosing)) == (126, 292)
+
+
+def test_medians_in_memory_that_is_used_again_are_those_of_the_new_rows() -> None:
+    median = SlidingMedian(2, 5)
+    for seed in range(3):
+        values = np.random.default_rng(seed).random((62, 5), dtype=np.float32)
+        padded = np.zeros((64, 5), np.float32)
+        padded[1:63] = values
+        median.rows[...] = padded.reshape(4, 16, 5)
+        windows = np.lib.stride_tricks.sliding_window_view(values, 31, axis=0)
+        found = median.run().reshape(32, 5)
+        assert np.array_equal(found, np.sort(windows, axis=-1)[..., 15])
 
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12))
