@@ -12,6 +12,7 @@
    sent meanwhile and waited 45, 40, 35 ms ... (the correction of HdrHistogram); the p99 of what was
    sent is shown beside it. Each client is a process of its own with nothing but the socket and the
    protocol in it; how late the machine woke it up from its pauses is shown as a control.
+4. The same while 32 callers predict songs of 30 s, each computed anew, and two upload models.
 
 Exits with 1 if a bar is missed.
 """
@@ -19,28 +20,34 @@ Exits with 1 if a bar is missed.
 import http.client
 import io
 import json
-import multiprocessing
 import shutil
-import socket
-import ssl
 import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-import h2.connection
-import h2.events
 import h5py
 import numpy as np
 import soundfile
 
-from benchmarks.serving import HOST, ROOT, Server, expect, served, wait_until
+from benchmarks.bodies import Requests, sounds
+from benchmarks.loadgen import Target, load
+from benchmarks.probing import Seen, as_due, probed
+from benchmarks.serving import (
+    FORM_HEAD,
+    FORM_TAIL,
+    FORM_TYPE,
+    ROOT,
+    Server,
+    expect,
+    served,
+    wait_until,
+)
 
 MODEL = ROOT / "examples" / "demo" / "genre.h5"
 MANIFEST = ROOT / "examples" / "demo" / "manifest.json"
@@ -51,8 +58,10 @@ STEADY = 10
 SONG_S = 300
 OTHERS = 3  # with the first model as many as are kept loaded by default
 IDLE_S = 10.0
-DUE_S = 0.005
-ASKS = 500  # on one connection; the server closes it after 1,000
+CALLERS, UPLOADERS = 32, 2
+SONGS = 32
+UPLOAD_BYTES = 64_000_000
+BUSY_S = 20.0
 MOST_START_S = 2.0
 MOST_FIRST = 2.0
 MOST_P99_S = 0.05
@@ -73,8 +82,8 @@ class Bar:
 
 
 def main() -> int:
-    """Measure all three, print the bars and return the exit status."""
-    bars = [*measure_starts(), *measure_first(), *measure_load()]
+    """Measure all four, print the bars and return the exit status."""
+    bars = [*measure_starts(), *measure_first(), *measure_load(), *measure_predictions()]
     print(f"\n{'bar':60}{'measured':>9}{'below':>9}")
     print(*bars, sep="\n")
     return 0 if all(bar.value < bar.limit for bar in bars) else 1
@@ -183,21 +192,20 @@ def _wait_for_preload(server: Server) -> None:
 
 def measure_load() -> list[Bar]:
     """Ask `/test` on an idle server, then while models load and songs are predicted."""
-    bars = []
     manifest = json.loads(MANIFEST.read_text())
     with served() as server:
         server.start()
         digest = server.host(MODEL.read_bytes(), manifest)
         server.wait_for_ready(1)
         server.wait_for_decoders()
-        with _probed(server) as idle:
+        with probed(server) as idle:
             time.sleep(IDLE_S)
         song = _long_song()
         asked = server.prediction(digest, song, ext="flac")
         print(
             f"idle done; now {OTHERS} models load, a song of {len(song) / 1e6:.1f} MB is predicted"
         )
-        with _probed(server) as busy, _predicted(server, asked) as predictions:
+        with probed(server) as busy, _predicted(server, asked) as predictions:
             for number in range(1, OTHERS + 1):
                 server.host(_variant(number), manifest)
                 server.wait_for_ready(1 + number)
@@ -205,24 +213,75 @@ def measure_load() -> list[Bar]:
                     f"model {number} of {OTHERS} loaded, {len(predictions)} predictions", flush=True
                 )
     median = statistics.median(predictions)
-    print(f"\nmedian prediction of the song meanwhile: {median:.2f} s; GET /test, ms:")
-    print(f"{'':26}{'p50':>8}{'p99':>8}{'p99':>8}{'max':>8}{'requests':>10}{'control':>9}")
-    print(f"{'':26}{'':8}{'as sent':>8}{'as due':>8}{'':18}{'p99':>9}")
-    for state, seen in (("idle", idle), ("under load", busy)):
+    print(f"\nmedian prediction of the song meanwhile: {median:.2f} s")
+    return _p99({"idle": idle, "under load": busy}, "under load")
+
+
+def measure_predictions() -> list[Bar]:
+    """Ask `/test` while many songs are predicted and models are uploaded."""
+    songs = sounds(SONGS)
+    # a cache of features would leave the decoders idle
+    with served({"FEATURE_CACHE_BYTES": "0"}) as server:
+        server.start()
+        digest = server.host(MODEL.read_bytes(), json.loads(MANIFEST.read_text()))
+        server.wait_for_ready(1)
+        server.wait_for_decoders()
+        requests = Requests(server.token, digest).original(songs)
+        where = Target(server.api, server.trust())
+        load(where, requests, callers=CALLERS, at_least=CALLERS)
+        with probed(server) as seen, _uploaded(server) as uploads:
+            predicted = load(where, requests, callers=CALLERS, seconds=BUSY_S)
+    print(
+        f"\n{CALLERS} callers: {predicted.requests} predictions, p50 {predicted.p50_s:.2f} s; "
+        f"{UPLOADERS} others: {len(uploads)} uploads of {UPLOAD_BYTES / 1e6:.0f} MB"
+    )
+    busy = "predictions, uploads"
+    return _p99({busy: seen}, busy)
+
+
+@contextmanager
+def _uploaded(server: Server) -> Iterator[list[int]]:
+    """Upload unregistered files without a pause while the block runs."""
+    statuses: list[int] = []
+    done = threading.Event()
+    form = FORM_HEAD + bytes(UPLOAD_BYTES) + FORM_TAIL
+    headers = {"Content-Type": FORM_TYPE}
+
+    def keep_uploading() -> None:
+        while not done.is_set():
+            answer = server.ask(
+                "POST", "/nodemodeluploads", form, port=server.uploads, headers=headers
+            )
+            expect(answer)
+            statuses.append(answer[0])
+
+    threads = [threading.Thread(target=keep_uploading) for _ in range(UPLOADERS)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def _p99(states: Mapping[str, Seen], barred: str) -> list[Bar]:
+    """Print what the clients of `/test` saw, in milliseconds; return the bars of one state."""
+    bars = []
+    print("GET /test, ms:")
+    print(f"{'':32}{'p50':>8}{'p99':>8}{'p99':>8}{'max':>8}{'requests':>10}{'control':>9}")
+    print(f"{'':32}{'':8}{'as sent':>8}{'as due':>8}{'':18}{'p99':>9}")
+    for state, seen in states.items():
         for name, (seconds, overslept) in seen.items():
-            due = np.quantile(_as_due(seconds), 0.99) * 1e3
+            due = np.quantile(as_due(seconds), 0.99) * 1e3
             p50, p99, most = np.quantile(seconds, [0.5, 0.99, 1]) * 1e3
             control = np.quantile(overslept, 0.99) * 1e3
             row = f"{p50:8.1f}{p99:8.1f}{due:8.1f}{most:8.1f}{len(seconds):10}{control:9.1f}"
-            print(f"{f'{state}, {name}':26}{row}")
-            if seen is busy:
-                bars.append(Bar(f"/test p99 under load, {name}", due, MOST_P99_S * 1e3, "ms"))
+            print(f"{f'{state}, {name}':32}{row}")
+            if state == barred:
+                bars.append(Bar(f"/test p99, {state}, {name}", due, MOST_P99_S * 1e3, "ms"))
     return bars
-
-
-def _as_due(seconds: list[float]) -> list[float]:
-    """Add to each latency those of the requests that would have been sent meanwhile."""
-    return [s - k * DUE_S for s in seconds for k in range(1 + int(s / DUE_S))]
 
 
 def _long_song() -> bytes:
@@ -261,102 +320,6 @@ def _predicted(server: Server, asked: bytes) -> Iterator[list[float]]:
     finally:
         done.set()
         thread.join()
-
-
-@contextmanager
-def _probed(server: Server) -> Iterator[dict[str, tuple[list[float], list[float]]]]:
-    """Ask `/test` from other processes while the block runs; by protocol what `probe` sends."""
-    context = multiprocessing.get_context("spawn")
-    probes = []
-    for name, open_client in (("HTTP/1.1", Http1), ("HTTP/2", Http2)):
-        ours, theirs = context.Pipe()
-        arguments = (open_client, server.api, str(server.ca), theirs)
-        process = context.Process(target=probe, args=arguments, daemon=True)
-        process.start()
-        theirs.close()
-        ours.recv()  # it is connected
-        probes.append((name, process, ours))
-    seen: dict[str, tuple[list[float], list[float]]] = {}
-    yield seen
-    for _, _, pipe in probes:
-        pipe.send("stop")
-    for name, process, pipe in probes:
-        seen[name] = pipe.recv()
-        process.join()
-
-
-def probe(
-    open_client: "Callable[[int, str], Http1 | Http2]", port: int, ca: str, pipe: Connection
-) -> None:
-    """Ask until told to stop, then send the latencies and how late each pause ended, in seconds."""
-    seconds: list[float] = []
-    overslept: list[float] = []
-    client = open_client(port, ca)
-    pipe.send("connected")
-    while not pipe.poll():
-        if len(seconds) % ASKS == ASKS - 1:
-            client.close()
-            client = open_client(port, ca)
-        started = time.perf_counter()
-        client.ask()
-        seconds.append(time.perf_counter() - started)
-        if (pause_s := DUE_S - seconds[-1]) > 0:
-            time.sleep(pause_s)
-            overslept.append(time.perf_counter() - started - DUE_S)
-    client.close()
-    pipe.send((seconds, overslept))
-
-
-class Http1:
-    """A kept-open connection that speaks HTTP/1.1."""
-
-    def __init__(self, port: int, ca: str) -> None:
-        context = ssl.create_default_context(cafile=ca)
-        self._connection = http.client.HTTPSConnection(HOST, port, timeout=60, context=context)
-        self._connection.connect()
-
-    def ask(self) -> None:
-        """Ask `/test` and read the answer."""
-        self._connection.request("GET", "/test")
-        answer = self._connection.getresponse()
-        expect((answer.status, answer.read()))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-
-class Http2:
-    """A kept-open connection that speaks HTTP/2."""
-
-    def __init__(self, port: int, ca: str) -> None:
-        context = ssl.create_default_context(cafile=ca)
-        context.set_alpn_protocols(["h2"])
-        plain = socket.create_connection((HOST, port), timeout=60)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = context.wrap_socket(plain, server_hostname=HOST)
-        self._protocol = h2.connection.H2Connection()
-        self._protocol.initiate_connection()
-
-    def ask(self) -> None:
-        """Ask `/test` and read the answer."""
-        stream = self._protocol.get_next_available_stream_id()
-        head = [(":method", "GET"), (":scheme", "https"), (":authority", HOST), (":path", "/test")]
-        self._protocol.send_headers(stream, head, end_stream=True)
-        ended = False
-        while not ended:
-            self._socket.sendall(self._protocol.data_to_send())
-            received = self._socket.recv(65_536)
-            if not received:
-                raise SystemExit("the server closed the HTTP/2 connection")
-            for event in self._protocol.receive_data(received):
-                ended = ended or isinstance(event, h2.events.StreamEnded)
-                if isinstance(event, h2.events.ResponseReceived):
-                    expect((int(dict(event.headers)[b":status"]), b""))
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._socket.close()
 
 
 if __name__ == "__main__":

@@ -41,6 +41,14 @@ def pss_mb(processes: Sequence[psutil.Process]) -> float:
     return total / 1e6
 
 
+def cpu_s(root: psutil.Process, name: str = "") -> dict[str, float]:
+    """Return the CPU seconds that the members of a family have taken so far, by role."""
+    spent: dict[str, float] = defaultdict(float)
+    for (role, _), seconds in _by_process(root, name).items():
+        spent[role] += seconds
+    return dict(spent)
+
+
 class Cpu:
     """The CPU seconds of a family of processes since this object was made.
 
@@ -57,11 +65,11 @@ class Cpu:
     def __init__(self, root: psutil.Process, name: str = "") -> None:
         self._root = root
         self._name = name
-        self._before = self._now()
+        self._before = _by_process(root, name)
 
     def since(self) -> dict[str, float]:
         """Return CPU seconds by role: ``web`` is the root, children go by the module they run."""
-        now = self._now()
+        now = _by_process(self._root, self._name)
         spent: dict[str, float] = defaultdict(float)
         for (role, pid), seconds in now.items():
             spent[role] += seconds - self._before.get((role, pid), 0.0)
@@ -70,22 +78,23 @@ class Cpu:
                 spent[ENDED] -= seconds
         return dict(spent)
 
-    def _now(self) -> dict[tuple[str, int], float]:
-        seconds = {}
-        for process in family(self._root, self._name):
-            try:
-                times = process.cpu_times()
-                role = "web" if process.pid == self._root.pid else _role(process)
-            except psutil.Error:  # it has ended meanwhile
-                continue
-            seconds[role, process.pid] = times.user + times.system
-            seconds[ENDED, process.pid] = times.children_user + times.children_system
-        return seconds
+
+def _by_process(root: psutil.Process, name: str) -> dict[tuple[str, int], float]:
+    seconds = {}
+    for process in family(root, name):
+        try:
+            times = process.cpu_times()
+            role = "web" if process.pid == root.pid else _role(process)
+        except psutil.Error:  # it has ended meanwhile
+            continue
+        seconds[role, process.pid] = times.user + times.system
+        seconds[ENDED, process.pid] = times.children_user + times.children_system
+    return seconds
 
 
 def _role(process: psutil.Process) -> str:
-    command = process.cmdline()
-    if "-m" not in command[:-1]:
-        return process.name()
-    module = command[command.index("-m") + 1].rsplit(".", 1)[-1]
-    return module.removesuffix(_CHILD)
+    """Return the module that a child of our server was started with, else the program's name."""
+    for word in process.cmdline():
+        if word.startswith("server.") and word.endswith(_CHILD):
+            return word.rsplit(".", 1)[-1].removesuffix(_CHILD)
+    return process.name()
