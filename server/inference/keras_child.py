@@ -20,7 +20,8 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     engine = KerasEngine(keras_model.load(Path(config["path"])))
-    warm_up(engine.predict, engine.inputs, max_batch=config.get("max_batch", 1), runs=_WARM_UPS)
+    batches = sorted({1, config.get("max_batch", 1)})
+    warm_up(engine.predict, engine.inputs, batches=batches, runs=_WARM_UPS)
     settle()
     return {"engine": "keras"}, {"predict": handler(engine.predict)}
 

@@ -1,6 +1,6 @@
 """What both kinds of model worker do: warm up, and answer the operation `predict`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,8 @@ def handler(predict: Predict) -> Handler:
     return run
 
 
-def warm_up(predict: Predict, inputs: Inputs, *, max_batch: int, runs: int) -> None:
-    """Run a model on zeros, alone and in its largest batch, until runs cost what they will.
+def warm_up(predict: Predict, inputs: Inputs, *, batches: Sequence[int], runs: int) -> None:
+    """Run a model on zeros until runs cost what they will.
 
     Parameters
     ----------
@@ -42,10 +42,10 @@ def warm_up(predict: Predict, inputs: Inputs, *, max_batch: int, runs: int) -> N
         The engine.
     inputs : mapping of str to (shape, dtype)
         What it takes; the batch axis first, None where an axis is open.
-    max_batch : int
-        Rows of the largest batch.
+    batches : sequence of int
+        How many rows at a time.
     runs : int
-        How many of each.
+        How many runs of each.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def warm_up(predict: Predict, inputs: Inputs, *, max_batch: int, runs: int) -> N
     is_open = any(None in shape[1:] for shape, _ in inputs.values())
     for size in _OPEN_SIZES if is_open else _OPEN_SIZES[:1]:
         try:
-            for rows in {1, max_batch}:
+            for rows in batches:
                 fed = {
                     name: _zeros(shape, dtype, rows, size)
                     for name, (shape, dtype) in inputs.items()

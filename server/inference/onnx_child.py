@@ -12,7 +12,8 @@ from server.inference.onnx_engine import OnnxEngine
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Load the ONNX file at `config["path"]` and warm it up."""
     engine = OnnxEngine(Path(config["path"]), threads=config["threads"])
-    warm_up(engine.predict, engine.inputs, max_batch=config.get("max_batch", 1), runs=1)
+    # one row alone: nothing is compiled for a batch, and its memory is taken when it is needed
+    warm_up(engine.predict, engine.inputs, batches=[1], runs=2)
     return {"engine": "onnxruntime"}, {"predict": handler(engine.predict)}
 
 

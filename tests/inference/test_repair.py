@@ -74,9 +74,12 @@ def test_the_input_layer_takes_the_whole_numbers_of_its_first_layer() -> None:
 
 
 def test_a_list_becomes_a_named_sequential_model() -> None:
-    config = {"class_name": "Sequential", "config": [copy.deepcopy(CONV)]}
+    config: dict[str, Any] = {"class_name": "Sequential", "config": [copy.deepcopy(CONV)]}
     assert repair(config, keras_version="2.0.6") == ["Sequential: list form"]
-    assert config["config"] == {"name": "sequential", "layers": [CONV]}
+    assert config == {
+        "class_name": "Sequential",
+        "config": {"name": "sequential", "layers": [CONV]},
+    }
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "SimpleRNN", "ConvLSTM2D"])
