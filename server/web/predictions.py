@@ -11,6 +11,7 @@ A raw body is signed by its digest in the header `Signed-Request`, which may als
 `csv` (plain text); a JSON body carries its signature behind it, as on the original paths.
 """
 
+import asyncio
 import json
 import math
 from array import array
@@ -31,6 +32,7 @@ from server.web.signed import RawBody, SignedBodies
 from server.web.tensor_bodies import parse_call, tensors_of_bytes, tensors_of_call
 
 _JSON = "application/json"
+_THREAD_VALUES = 1 << 16  # more of them hold the event loop up for longer than a thread's turn
 
 
 def v1_prediction_routes(
@@ -57,7 +59,10 @@ def v1_prediction_routes(
         take_fields(fields, required={"inputs": dict})
         if not model.takes_tensors:
             raise UnusableInput("the model takes a sound: send the sound file as the body")
-        return await _run(model, tensors_of_call(fields["inputs"], model.binding["inputs"]))
+        given, wanted = fields["inputs"], model.binding["inputs"]
+        if sum(value.size for value in given.values()) <= _THREAD_VALUES:
+            return await _run(model, tensors_of_call(given, wanted))
+        return await _run(model, await asyncio.to_thread(tensors_of_call, given, wanted))
 
     async def _tensors(raw: RawBody, model: ReadyModel) -> Response:
         take_fields(raw.fields, required={})
@@ -65,8 +70,9 @@ def v1_prediction_routes(
 
     async def _run(model: ReadyModel, tensors: Sequence[Part]) -> Response:
         outputs = await predictor.predict_tensors(model, tensors)
-        told = {part.name: {"shape": part.shape, "data": _numbers(part)} for part in outputs}
-        return _json({"model": model.describe(), "outputs": told})
+        if sum(math.prod(part.shape) for part in outputs) <= _THREAD_VALUES:
+            return _json(_outputs(model, outputs))
+        return _json(await asyncio.to_thread(_outputs, model, outputs))
 
     async def _song(raw: RawBody, model: ReadyModel) -> Response:
         fields = take_fields(raw.fields, required={}, optional={"ext": str, "csv": str})
@@ -84,6 +90,11 @@ def _encoded(csv: str) -> bytes:
         raise MalformedRequest("the field 'csv' must be Unicode without lone surrogates") from error
 
 
+def _outputs(model: ReadyModel, outputs: Sequence[Part]) -> str:
+    told = {part.name: {"shape": part.shape, "data": _numbers(part)} for part in outputs}
+    return json.dumps({"model": model.describe(), "outputs": told}, allow_nan=False)
+
+
 def _numbers(part: Part) -> list[float]:
     numbers = array("f", bytes(part.data)).tolist()
     if not all(map(math.isfinite, numbers)):
@@ -91,8 +102,8 @@ def _numbers(part: Part) -> list[float]:
     return numbers
 
 
-def _told(model: ReadyModel, prediction: Prediction) -> dict[str, Any]:
-    return {
+def _told(model: ReadyModel, prediction: Prediction) -> str:
+    told = {
         "model": model.describe(),
         "labels": prediction.labels,
         "probabilities": prediction.array[0],
@@ -101,7 +112,8 @@ def _told(model: ReadyModel, prediction: Prediction) -> dict[str, Any]:
         "features": prediction.features,
         "saturated": prediction.saturated,
     }
+    return json.dumps(told, allow_nan=False)
 
 
-def _json(value: dict[str, Any]) -> Response:
-    return Response(json.dumps(value, allow_nan=False), content_type=_JSON)
+def _json(text: str) -> Response:
+    return Response(text, content_type=_JSON)

@@ -18,12 +18,13 @@ from typing import Any
 
 import simdjson
 
-from server.errors import MalformedRequest, UnusableInput
+from server.errors import MalformedRequest, TooLarge, UnusableInput
 from server.inference.frames import ITEM_BYTES, Part
 from server.web.base64_field import decode_base64
 
 _MAX_RANK = 8
 _MAX_FIELDS = 64
+_MAX_VALUES = 1 << 24  # the parser takes 24 bytes for each, and counts no list that is longer
 
 
 class Numbers:
@@ -49,6 +50,11 @@ class Numbers:
             inner = inner[0] if len(inner) else None
         self.shape = tuple(shape)
 
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return len(self.data) // ITEM_BYTES["float64"]
+
 
 class Packed:
     """Numbers that came as base64.
@@ -66,11 +72,18 @@ class Packed:
         text, shape = fields.get("base64"), fields.get("shape")
         if set(fields) != {"base64", "shape"} or not isinstance(text, str):
             raise MalformedRequest(f"inputs.{name} must hold `shape` and `base64`")
-        listed = shape.as_list() if isinstance(shape, simdjson.Array) else [None]
+        listed = [None]
+        if isinstance(shape, simdjson.Array) and len(shape) <= _MAX_RANK:
+            listed = shape.as_list()
         axes = tuple(axis for axis in listed if type(axis) is int and axis >= 0)
-        if len(axes) != len(listed) or len(axes) > _MAX_RANK:
+        if len(axes) != len(listed):
             raise MalformedRequest(f"inputs.{name}.shape must be a list of axis lengths")
         self.text, self.shape = text, axes
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are, about."""
+        return len(self.text) // 5
 
 
 def parse_call(text: bytes) -> dict[str, Any]:
@@ -80,7 +93,11 @@ def parse_call(text: bytes) -> dict[str, Any]:
     ------
     MalformedRequest
         If it is no JSON object, names a field twice, or holds anything else.
+    TooLarge
+        If it holds more values than a tensor may have.
     """
+    if text.count(b",") >= _MAX_VALUES:
+        raise TooLarge(f"a call holds at most {_MAX_VALUES} values", limit=_MAX_VALUES)
     try:
         document = simdjson.Parser().parse(text)
     except (ValueError, RuntimeError) as error:
@@ -106,11 +123,14 @@ def _given(value: object, name: str) -> Numbers | Packed:
 
 
 def _members(given: simdjson.Object, where: str) -> dict[str, Any]:
+    if len(given) > _MAX_FIELDS:
+        raise MalformedRequest(f"{where} has more than {_MAX_FIELDS} fields")
     names = list(given.keys())
     if len(set(names)) != len(names):
         raise MalformedRequest(f"{where} names a field twice")
-    if len(names) > _MAX_FIELDS:
-        raise MalformedRequest(f"{where} has more than {_MAX_FIELDS} fields")
+    if any("\0" in name for name in names):
+        # the parser would look for what stands before it
+        raise MalformedRequest(f"{where} has a field whose name holds a NUL")
     return {name: given[name] for name in names}
 
 
@@ -133,7 +153,8 @@ def tensors_of_call(
     """
     known = [str(item["tensor"]) for item in inputs]
     if set(given) != set(known):
-        raise UnusableInput(f"the model takes the tensors {known}; sent were {sorted(given)[:16]}")
+        sent = [name[:40] for name in sorted(given)[:16]]
+        raise UnusableInput(f"the model takes the tensors {known}; sent were {sent}")
     return [_part(given[item["tensor"]], item) for item in inputs]
 
 
@@ -141,27 +162,31 @@ def _part(value: Numbers | Packed, item: Mapping[str, Any]) -> Part:
     name, dtype = str(item["tensor"]), str(item["dtype"])
     shape = _row_shape(value.shape, item["shape"], name)
     if isinstance(value, Packed):
-        data: bytes | memoryview = decode_base64(value.text, f"inputs.{name}.base64")
-    else:
-        dtype, data = _as_asked(value.data, dtype, name)
-    if len(data) != math.prod(shape) * ITEM_BYTES[dtype]:
+        data = decode_base64(value.text, f"inputs.{name}.base64")
+        _check_count(len(data) / ITEM_BYTES[dtype], shape, name)
+        return Part(name, data, dtype, shape)
+    _check_count(len(value.data) / ITEM_BYTES["float64"], shape, name)
+    return Part(name, *_as_asked(value.data, dtype, name), shape)
+
+
+def _check_count(count: float, shape: tuple[int, ...], name: str) -> None:
+    if count != math.prod(shape):
         raise UnusableInput(
-            f"the tensor {name!r} has {len(data) // ITEM_BYTES[dtype]} values; "
+            f"the tensor {name!r} has {count:.10g} values; "
             f"its shape {list(shape[1:])} takes {math.prod(shape)}"
         )
-    return Part(name, data, dtype, shape)
 
 
-def _as_asked(data: memoryview, dtype: str, name: str) -> tuple[str, bytes | memoryview]:
+def _as_asked(data: memoryview, dtype: str, name: str) -> tuple[bytes | memoryview, str]:
     """Return floats as they were read, whole numbers in the model's type."""
     if dtype.startswith("float"):
-        return "float64", data  # the worker narrows them at once
+        return data, "float64"  # the worker narrows them at once
     values = data.cast("d")
     try:
         whole = array("q" if dtype == "int64" else "i", map(_whole, values))
     except (ValueError, OverflowError) as error:
         raise UnusableInput(f"the tensor {name!r} takes whole numbers ({dtype})") from error
-    return dtype, whole.tobytes()
+    return whole.tobytes(), dtype
 
 
 def _whole(value: float) -> int:
