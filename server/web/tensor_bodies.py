@@ -72,7 +72,7 @@ class Packed:
         text, shape = fields.get("base64"), fields.get("shape")
         if set(fields) != {"base64", "shape"} or not isinstance(text, str):
             raise MalformedRequest(f"inputs.{name} must hold `shape` and `base64`")
-        listed = [None]
+        listed: list[Any] = [None]
         if isinstance(shape, simdjson.Array) and len(shape) <= _MAX_RANK:
             listed = shape.as_list()
         axes = tuple(axis for axis in listed if type(axis) is int and axis >= 0)
