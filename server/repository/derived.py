@@ -4,6 +4,7 @@ A derived file can always be made again from its model, so none is ever mended: 
 or damaged is forgotten, and its model is judged again.
 """
 
+import logging
 import os
 from collections.abc import Set
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from server.digest import Digest
 from server.repository import fsops
 from server.repository.layout import Layout
+
+_log = logging.getLogger(__name__)
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class DerivedFiles:
@@ -63,17 +67,27 @@ class DerivedFiles:
     def is_intact(self, digest: Digest) -> bool:
         """Tell whether the file is here and has the bytes that its name says."""
         try:
-            fd = os.open(self._layout.derived(digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = os.open(self._layout.derived(digest), _READ)
         except OSError:
             return False
         try:
             return Digest.of_file(fd) == digest
+        except OSError:
+            return False  # a folder, a pipe, a disk that fails
         finally:
             os.close(fd)
 
     def keep_only(self, used: Set[Digest]) -> int:
         """Remove the files that no model uses any longer, and return how many there were."""
-        unused = [digest for digest in self._layout.all_derived() if digest not in used]
-        for digest in unused:
-            self._layout.derived(digest).unlink(missing_ok=True)
-        return len(unused)
+        removed = 0
+        for digest in self._layout.all_derived():
+            if digest in used:
+                continue
+            try:
+                self._layout.derived(digest).unlink(missing_ok=True)
+                removed += 1
+            except OSError as error:
+                # it is not ours then (a folder, say), and it is in nobody's way
+                fields = {"digest": digest.short, "reason": error.strerror}
+                _log.warning("derived file could not be removed", extra=fields)
+        return removed
