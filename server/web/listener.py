@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from server.web import http2
+from server.web.wire import BUFFER_BYTES, Wire, WireServer
 
 HTTP2_AND_1 = ("h2", "http/1.1")
 HTTP1 = ("http/1.1",)
@@ -100,18 +100,18 @@ async def listen(
     http2.install()
     config, worker = _config(), WorkerContext(None)
     connections: set[asyncio.Task[Any]] = set()
+    loop = asyncio.get_running_loop()
+    buffer = memoryview(bytearray(BUFFER_BYTES))
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(wire: Wire) -> None:
         task = asyncio.current_task()
         if task is not None:
             connections.add(task)
             task.add_done_callback(connections.discard)
-        loop = asyncio.get_running_loop()
-        state: dict[str, Any] = {}
-        await TCPServer(ASGIWrapper(app), loop, config, worker, state, reader, writer)
+        await WireServer(ASGIWrapper(app), loop, config, worker, wire)
 
-    server = await asyncio.start_server(
-        connected,
+    server = await loop.create_server(
+        lambda: Wire(serve, buffer),
         sock=sock,
         backlog=_BACKLOG,
         ssl=context,

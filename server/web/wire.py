@@ -1,0 +1,184 @@
+"""The bytes of one connection: read in large pieces, through one buffer for all connections.
+
+asyncio's own streams (3.11 to 3.13) take TLS records of 16 KiB one by one, each from an allocation
+of 256 KiB, join them, copy them into a buffer and out of it again, and give 64 KiB at a time. Here
+the records are decrypted side by side into one buffer, and what came is copied out once.
+"""
+
+import asyncio
+from asyncio import Transport
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, RawData
+
+BUFFER_BYTES = 256 << 10  # as much as asyncio reads from a socket at once
+_UNREAD_BYTES = 256 << 10  # from here on nothing is received until it is read
+
+
+class Wire(asyncio.BufferedProtocol):
+    """One connection; reads and writes like a pair of asyncio's streams.
+
+    Parameters
+    ----------
+    serve : coroutine function
+        Serves the connection; runs in a task of its own.
+    buffer : memoryview
+        Where bytes arrive; every connection of an event loop may share it.
+    """
+
+    def __init__(
+        self, serve: Callable[["Wire"], Coroutine[Any, Any, None]], buffer: memoryview
+    ) -> None:
+        self._serve = serve
+        self._buffer = buffer
+        self._transport: Transport
+        self._unread: list[bytes] = []
+        self._unread_bytes = 0
+        self._paused = False
+        self._ended = False
+        self._arrived = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._lost = asyncio.Event()
+        self._fault: Exception | None = None
+
+    # what the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin to serve."""
+        self._transport = cast(Transport, transport)
+        asyncio.get_running_loop().create_task(self._serve(self))
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Say where the next bytes go."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Keep what arrived until it is read; stop receiving when that is much."""
+        self._unread.append(bytes(self._buffer[:nbytes]))
+        self._unread_bytes += nbytes
+        self._arrived.set()
+        if self._unread_bytes >= _UNREAD_BYTES and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> None:
+        """Note that the client sends no more; TLS closes the connection then."""
+        self._ended = True
+        self._arrived.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wake whoever waits."""
+        self._fault = exc
+        self._ended = True
+        self._arrived.set()
+        self._writable.set()
+        self._lost.set()
+
+    def pause_writing(self) -> None:
+        """Have `drain` wait."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """Let `drain` go on."""
+        self._writable.set()
+
+    # what the server calls
+
+    async def read(self) -> bytes:
+        """Return all that arrived, as soon as there is something; nothing means the end.
+
+        Raises
+        ------
+        OSError
+            If the connection broke.
+        """
+        await self._arrived.wait()
+        if self._fault is not None:
+            raise self._fault
+        whole = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
+        self._unread.clear()
+        self._unread_bytes = 0
+        if not self._ended:
+            self._arrived.clear()
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        return whole
+
+    def write(self, data: bytes) -> None:
+        """Send, or keep to be sent."""
+        self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until there is room to send.
+
+        Raises
+        ------
+        ConnectionResetError
+            If the connection is gone.
+        """
+        if self._transport.is_closing():
+            await asyncio.sleep(0)
+        await self._writable.wait()
+        if self._lost.is_set():
+            raise ConnectionResetError("the connection is gone")
+
+    def write_eof(self) -> None:
+        """Say that nothing more is sent, where the transport can."""
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        """Close when everything is sent."""
+        self._transport.close()
+
+    async def wait_closed(self) -> None:
+        """Return when the connection is closed."""
+        await self._lost.wait()
+
+    def get_extra_info(self, name: str) -> Any:
+        """Return what the transport knows of the connection."""
+        return self._transport.get_extra_info(name)
+
+
+class WireServer(TCPServer):
+    """Hypercorn's connection (0.18), reading from a `Wire`.
+
+    Parameters
+    ----------
+    app : ASGIWrapper
+        Answers the requests.
+    loop : asyncio.AbstractEventLoop
+        Runs it.
+    config : Config
+        Hypercorn's settings.
+    context : WorkerContext
+        Says when the server stops.
+    wire : Wire
+        The connection.
+    """
+
+    def __init__(
+        self,
+        app: ASGIWrapper,
+        loop: asyncio.AbstractEventLoop,
+        config: Config,
+        context: WorkerContext,
+        wire: Wire,
+    ) -> None:
+        super().__init__(app, loop, config, context, {}, cast(Any, wire), cast(Any, wire))
+        self._wire = wire
+
+    async def _read_data(self) -> None:
+        try:
+            while piece := await self._wire.read():
+                await self.protocol.handle(RawData(piece))
+            await self.protocol.handle(RawData(b""))  # the end, which h11 wants to hear of
+        except OSError:
+            pass
+        await self.protocol.handle(Closed())
