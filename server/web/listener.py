@@ -13,7 +13,7 @@ from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
-from server.web import http2
+from server.web import http1, http2
 from server.web.wire import BUFFER_BYTES, Wire, WireServer
 
 HTTP2_AND_1 = ("h2", "http/1.1")
@@ -97,6 +97,7 @@ async def listen(
     Hypercorn's own `serve` (0.18) waits at its end for every connection, for ever from Python
     3.12.1 on, and gives an idle client 30 s to close its side of TLS.
     """
+    http1.install()
     http2.install()
     config, worker = _config(), WorkerContext(None)
     connections: set[asyncio.Task[Any]] = set()
