@@ -10,6 +10,7 @@
 import asyncio
 import errno
 import hashlib
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -20,6 +21,7 @@ from server.repository.layout import Layout
 from server.shielding import run_to_end
 
 _BATCH_BYTES = 1 << 20  # one hop to a thread for so much
+_BATCH_PIECES = 512  # or for so many: small pieces take more room than they hold, writev takes 1024
 _DISK_RESERVE = 256 << 20  # never fill the disk to the last byte: the registry lives there too
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -96,7 +98,9 @@ class Staging:
             self._in_flight -= 1
 
     @asynccontextmanager
-    async def receive(self, chunks: AsyncIterable[bytes]) -> AsyncIterator[StagedUpload]:
+    async def receive(
+        self, chunks: AsyncIterable[bytes | memoryview]
+    ) -> AsyncIterator[StagedUpload]:
         """Write a stream to disk; what is neither published nor stored when the block ends is gone.
 
         Raises
@@ -144,7 +148,7 @@ class Staging:
         """
         self._bytes_waiting = waiting_bytes + self._bytes_published - since
 
-    async def _take(self, sink: "_Sink", batch: list[bytes]) -> None:
+    async def _take(self, sink: "_Sink", batch: list[bytes | memoryview]) -> None:
         size = sum(map(len, batch))
         if sink.size + size > self._max_file_bytes:
             raise TooLarge(
@@ -170,22 +174,33 @@ class _Sink:
         self._file = file
         self._sha256 = hashlib.sha256()
 
-    def write(self, pieces: list[bytes]) -> None:
+    def write(self, pieces: list[bytes | memoryview]) -> None:
         for piece in pieces:
             self._sha256.update(piece)
-            self._file.write(piece)
+        _write_all(self._file.fd, pieces)
 
     def digest(self) -> Digest:
         return Digest(self._sha256.digest())
 
 
-async def _batches(chunks: AsyncIterable[bytes]) -> AsyncIterator[list[bytes]]:
-    batch: list[bytes] = []
+def _write_all(fd: int, pieces: list[bytes | memoryview]) -> None:
+    written = os.writev(fd, pieces)
+    for piece in pieces:
+        view = memoryview(piece)[written:]
+        written = max(0, written - len(piece))
+        while view:
+            view = view[os.write(fd, view) :]
+
+
+async def _batches(
+    chunks: AsyncIterable[bytes | memoryview],
+) -> AsyncIterator[list[bytes | memoryview]]:
+    batch: list[bytes | memoryview] = []
     size = 0
     async for chunk in chunks:
         batch.append(chunk)
         size += len(chunk)
-        if size >= _BATCH_BYTES:
+        if size >= _BATCH_BYTES or len(batch) == _BATCH_PIECES:
             yield batch
             batch, size = [], 0
     if batch:

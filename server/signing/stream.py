@@ -26,17 +26,18 @@ class StreamUnsigner:
         self._codes = keys.codes(FILE_SALT)
         self._held = b""
 
-    def feed(self, piece: bytes) -> bytes:
-        """Return the data that can no longer be part of the trailer; may be empty."""
-        joined = self._held + piece
-        ready = len(joined) - TRAILER_BYTES
-        if ready <= 0:
-            self._held = joined
-            return b""
-        data, self._held = joined[:ready], joined[ready:]
+    def feed(self, piece: bytes | memoryview) -> list[bytes | memoryview]:
+        """Return the data that can no longer be part of the trailer, in order, not copied."""
+        if len(piece) < TRAILER_BYTES:
+            piece, self._held = self._held + piece, b""
+        view = memoryview(piece)
+        cut = max(0, len(view) - TRAILER_BYTES)
+        ready = [data for data in (self._held, view[:cut]) if data]
+        self._held = bytes(view[cut:])
         for code in self._codes:
-            code.update(data)
-        return data
+            for data in ready:
+                code.update(data)
+        return ready
 
     def finish(self) -> None:
         """Judge the trailer.
@@ -49,7 +50,9 @@ class StreamUnsigner:
         check_trailer(self._held, self._codes)
 
 
-async def unsign_stream(chunks: AsyncIterable[bytes], keys: KeyRing) -> AsyncIterator[bytes]:
+async def unsign_stream(
+    chunks: AsyncIterable[bytes | memoryview], keys: KeyRing
+) -> AsyncIterator[bytes | memoryview]:
     """Yield the data of a signed stream; raise at its end when the signature is wrong.
 
     The error appears inside the consumer's loop, so a writer that cleans up on any error needs no
@@ -62,6 +65,6 @@ async def unsign_stream(chunks: AsyncIterable[bytes], keys: KeyRing) -> AsyncIte
     """
     unsigner = StreamUnsigner(keys)
     async for chunk in chunks:
-        if data := unsigner.feed(chunk):
+        for data in unsigner.feed(chunk):
             yield data
     unsigner.finish()

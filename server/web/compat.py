@@ -166,7 +166,7 @@ def _body() -> RequestBody:
 
 async def _model_files(
     chunks: AsyncIterator[bytes], keys: KeyRing | None, max_files: int
-) -> AsyncIterator[AsyncIterator[bytes]]:
+) -> AsyncIterator[AsyncIterator[bytes | memoryview]]:
     count = 0
     async for file in FormReader(chunks, request.headers.get("Content-Type", "")).files():
         count += 1

@@ -5,22 +5,18 @@
     chunks -> FormReader.files() -> name, chunks of the first file
                                  -> name, chunks of the second ...
 
-python-multipart finds the boundaries. Nothing is kept but the piece at hand and an unfinished part
-header, which is bounded.
+Nothing is kept but the piece at hand and an unfinished part header, which is bounded.
 """
 
-from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from server.errors import MalformedForm
+from server.web.splitter import Event, FormEnds, PartBegins, Splitter
 
 MAX_FILES = 12
-_MAX_HEADERS = 8
-_MAX_HEADER_BYTES = 4096
 _MAX_BOUNDARY = 200
 
 
@@ -32,74 +28,12 @@ class FormFile:
     ----------
     field : str
         The form field that it belongs to.
-    chunks : async iterator of bytes
+    chunks : async iterator of bytes or memoryview
         Its content.
     """
 
     field: str
-    chunks: AsyncIterator[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class _PartBegins:
-    disposition: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _PartEnds:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class _FormEnds:
-    pass
-
-
-_Event = bytes | _PartBegins | _PartEnds | _FormEnds
-
-
-class _Parser:
-    """Turns the parser's callbacks into events in order; data is an event of its own."""
-
-    def __init__(self, boundary: bytes) -> None:
-        self.events: deque[_Event] = deque()
-        self._name = b""
-        self._value = b""
-        self._headers: dict[bytes, bytes] = {}
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._headers.clear,
-                "on_header_field": self._add_name,
-                "on_header_value": self._add_value,
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._begin_part,
-                "on_part_data": self._add_data,
-                "on_part_end": lambda: self.events.append(_PartEnds()),
-                "on_end": lambda: self.events.append(_FormEnds()),
-            },
-            max_header_count=_MAX_HEADERS,
-            max_header_size=_MAX_HEADER_BYTES,
-        )
-
-    def feed(self, chunk: bytes) -> None:
-        self._parser.write(chunk)
-
-    def _add_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def _add_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _end_header(self) -> None:
-        self._headers[self._name.lower()] = self._value
-        self._name = self._value = b""
-
-    def _begin_part(self) -> None:
-        self.events.append(_PartBegins(self._headers.get(b"content-disposition", b"")))
-
-    def _add_data(self, data: bytes, start: int, end: int) -> None:
-        self.events.append(data[start:end])
+    chunks: AsyncIterator[bytes | memoryview]
 
 
 class FormReader:
@@ -124,7 +58,7 @@ class FormReader:
         if kind != b"multipart/form-data" or not 0 < len(boundary) <= _MAX_BOUNDARY:
             raise MalformedForm("send the files as multipart/form-data, in the field `model`")
         self._chunks = chunks
-        self._parser = _Parser(boundary)
+        self._splitter = Splitter(boundary)
 
     async def files(self) -> AsyncIterator[FormFile]:
         """Yield the files one after the other.
@@ -134,26 +68,23 @@ class FormReader:
         MalformedForm
             If the body is no such form, or has parts that are no files.
         """
-        while isinstance(event := await self._next(), _PartBegins):
-            kind, options = parse_options_header(event.disposition)
+        while isinstance(event := await self._next(), PartBegins):
+            kind, options = parse_options_header(event.headers.get(b"content-disposition", b""))
             field = options.get(b"name", b"").decode("utf-8", "replace")
             if kind != b"form-data" or b"filename" not in options:
                 raise MalformedForm(f"the field {field[:40]!r} must carry a file")
             yield FormFile(field, self._data())
-        if not isinstance(event, _FormEnds):
+        if not isinstance(event, FormEnds):
             raise MalformedForm("the files of the form must be read in order")
 
-    async def _data(self) -> AsyncIterator[bytes]:
-        while isinstance(event := await self._next(), bytes):
+    async def _data(self) -> AsyncIterator[bytes | memoryview]:
+        while isinstance(event := await self._next(), bytes | memoryview):
             yield event
 
-    async def _next(self) -> _Event:
-        try:
-            while not self._parser.events:
-                chunk = await anext(self._chunks, None)
-                if chunk is None:
-                    raise MalformedForm("the form ends early")
-                self._parser.feed(chunk)
-        except MultipartParseError as error:
-            raise MalformedForm("the form cannot be read") from error
-        return self._parser.events.popleft()
+    async def _next(self) -> Event:
+        while not self._splitter.events:
+            chunk = await anext(self._chunks, None)
+            if chunk is None:
+                raise MalformedForm("the form ends early")
+            self._splitter.feed(chunk)
+        return self._splitter.events.popleft()

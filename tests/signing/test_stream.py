@@ -16,7 +16,7 @@ def unsigned(signed: bytes, cuts: list[int]) -> bytes | None:
     unsigner = StreamUnsigner(KeyRing(TOKENS))
     out, at = b"", 0
     for cut in [*cuts, len(signed)]:
-        out += unsigner.feed(signed[at : at + cut])
+        out += b"".join(unsigner.feed(signed[at : at + cut]))
         at += cut
     try:
         unsigner.finish()
