@@ -1,9 +1,11 @@
+import io
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import soxr
 from numpy.typing import NDArray
 
@@ -125,6 +127,24 @@ def test_blocks_resample_to_what_the_whole_resamples_to(encode: _Encode, rate: i
     y = np.random.default_rng(rate).standard_normal(150_001).astype(np.float32)
     waveform = decode(encode(y, rate, "WAV", "FLOAT"))
     assert np.array_equal(waveform.y, soxr.resample(y, rate, 22_050, quality="HQ"))
+
+
+@pytest.mark.parametrize("fmt", ["WAV", "AIFF", "AU", "FLAC"])
+def test_samples_of_sixteen_bits_are_the_floats_that_libsndfile_makes(
+    encode: _Encode, fmt: str
+) -> None:
+    ends = np.array([-32_768, -32_767, -1, 0, 1, 32_767], np.int16)
+    noise = np.random.default_rng(0).integers(-32_768, 32_768, 70_000).astype(np.int16)
+    data = encode(np.concatenate((ends, noise)), 22_050, fmt, "PCM_16")
+    expected, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    assert np.array_equal(decode(data).y, expected)
+
+
+@pytest.mark.parametrize("channels", range(1, 9))
+def test_any_number_of_channels_is_averaged(encode: _Encode, channels: int) -> None:
+    y = np.random.default_rng(channels).uniform(-1, 1, (30_000, channels)).astype(np.float32)
+    found = decode(encode(y, 22_050, "WAV", "FLOAT")).y
+    assert np.allclose(found, y.mean(axis=1), rtol=0, atol=5e-7)
 
 
 def test_channels_are_averaged(encode: _Encode) -> None:
