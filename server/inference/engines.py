@@ -62,10 +62,13 @@ class Engines:
         Raises
         ------
         ModelNotReady
-            If its derived file is not: it is being made again.
+            If its derived file is not, or an older server judged it: it is being made again.
         ModelState
             If its own file is not: it must be uploaded again.
         """
+        if record.get("version") != RECORD_VERSION:
+            await self._judge_again(digest, "an older server judged it")
+            raise ModelNotReady("the model is being made ready again", retry_after_s=5)
         derived = record.get("derived")
         if derived is not None:
             made = Digest.parse(derived)

@@ -1,7 +1,7 @@
 """A child process for the tests of pools, batches and workers: it does what it is told.
 
-`predict` doubles the rows of the tensor ``x``. A row whose first number is one of `Mark` does
-something else, for better or worse.
+`frontend` answers what it was configured to. `predict` doubles the rows of the tensor ``x``; a row
+whose first number is one of `Mark` does something else, for better or worse.
 """
 
 import json
@@ -58,6 +58,7 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         "nonsense": nonsense,
         "shout": shout,
         "predict": lambda message: predict(message, config),
+        "frontend": lambda message: answer_frontend(message, config),
     }
 
 
@@ -124,6 +125,17 @@ def predict(message: Message, config: dict[str, Any]) -> Message:
         _held.append(b"x" * (size << 20))
     parts = [to_part("y", y), to_part("sum", y.reshape(len(y), -1).sum(1))]
     return Message({"name": config.get("name")}, parts)
+
+
+def answer_frontend(message: Message, config: dict[str, Any]) -> Message:
+    """Answer what `fields` and `tensors` (name, dtype, shape) say, whatever the sound."""
+    names = [part.name for part in message.parts]
+    _append(config["log"], {"parts": names, "window": message.fields["window"]})
+    parts = [
+        to_part(name, np.arange(np.prod(shape)).reshape(shape).astype(dtype))
+        for name, dtype, shape in config["tensors"]
+    ]
+    return Message(config["fields"], parts)
 
 
 def _tell(config: dict[str, Any], event: str) -> None:
