@@ -19,11 +19,11 @@ must not drive out what is in use.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
@@ -42,6 +42,7 @@ _BY_DIGESTS = sa.select(model).where(model.c.digest.in_(sa.bindparam("raws", exp
 _REMEMBERED = 10_000
 _REMEMBERED_BYTES = 32 << 20  # of manifests and records as texts; in use they take a few times that
 _ENTRY_BYTES = 512
+T = TypeVar("T")
 
 
 class State(StrEnum):
@@ -159,10 +160,7 @@ class Registry:
     @whole
     async def promote(self, digest: Digest, size: int) -> bool:
         """Record that a registered digest's file is in the store; False when that was known."""
-        outcome = (await self.promote_each({digest: size}))[digest]
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        return await self._write(digest, partial(self._promote, digest, size))
 
     @whole
     async def promote_each(self, sizes: Mapping[Digest, int]) -> dict[Digest, bool | BaseException]:
@@ -232,23 +230,24 @@ class Registry:
             .order_by(model.c.promoted_at.desc())
             .limit(limit)
         )
-        return [_model(row) for row in await self._list(query)]
+        return await self._list(query, _model)
 
     async def rejected_before(self, when: float) -> list[Digest]:
         """List the models that were rejected before an instant."""
         query = sa.select(model.c.digest).where(
             model.c.state == State.REJECTED, _LISTED, model.c.rejected_at < when
         )
-        return [Digest(row.digest) for row in await self._list(query)]
+        return await self._list(query, lambda row: Digest(row.digest))
 
     async def with_files(self) -> list[Digest]:
         """List the digests whose file should be in the store."""
         states = [State.PROMOTED, State.READY, State.DISABLED]
         query = sa.select(model.c.digest).where(model.c.state.in_(states), _LISTED)
-        return [Digest(row.digest) for row in await self._list(query)]
+        return await self._list(query, lambda row: Digest(row.digest))
 
-    async def _list(self, query: sa.Select[Any]) -> Sequence[Any]:
-        return await self._engine.read(lambda connection: connection.execute(query).all())
+    async def _list(self, query: sa.Select[Any], read: Callable[[Any], T]) -> list[T]:
+        # there may be thousands: they are read in the database's thread too
+        return await self._engine.read(lambda asked: [read(row) for row in asked.execute(query)])
 
     def _look_up(self, digest: Digest, connection: sa.Connection) -> Model | None:
         row = connection.execute(_BY_DIGEST, {"raw": digest.raw}).one_or_none()

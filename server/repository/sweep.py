@@ -156,7 +156,7 @@ class Sweeper:
         recorded = set(await self._registry.with_files())
         for digest in recorded - stored:
             _log.warning("model file is missing", extra={"digest": digest.short})
-            await self._registry.forget_file(digest)
+        await asyncio.gather(*map(self._registry.forget_file, recorded - stored))
         for digest in stored - recorded:
             try:
                 await self._promote_stored(digest, starting=True)
