@@ -42,6 +42,15 @@ async def test_a_model_is_read_once(house: House) -> None:
     assert await known(house.registry) is first
 
 
+async def test_a_remembered_model_is_found_without_leaving_the_event_loop(house: House) -> None:
+    await promote(house)
+    model = await known(house.registry)
+    asking = house.registry.get(DIGEST)
+    with pytest.raises(StopIteration) as ended:
+        asking.send(None)
+    assert ended.value.value is model
+
+
 async def test_a_registered_digest_is_read_each_time(house: House) -> None:
     await house.registry.register(DIGEST)
     await known(house.registry)
@@ -149,6 +158,21 @@ async def test_concurrent_changes_leave_what_is_remembered_true(house: House) ->
         await asyncio.gather(*(act(chance.choice(OTHERS)) for _ in range(16)))
         for digest in OTHERS:
             assert await small.get(digest) == await asking.get(digest)
+
+
+async def test_of_several_promotions_one_fails_alone(house: House) -> None:
+    for other in OTHERS:
+        await house.registry.register(other)
+    change_behind(
+        house,
+        "CREATE TRIGGER refuse BEFORE UPDATE ON model "
+        f"WHEN OLD.digest = x'{OTHERS[1].hex}' BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    )
+    outcomes = await house.registry.promote_each(dict.fromkeys([*OTHERS, DIGEST], 5))
+    assert isinstance(outcomes.pop(OTHERS[1]), sa.exc.DatabaseError)
+    assert outcomes == {OTHERS[0]: True, OTHERS[2]: True, OTHERS[3]: True, DIGEST: False}
+    states = {digest: (await known(house.registry, digest)).state for digest in OTHERS}
+    assert [digest for digest in OTHERS if states[digest] is State.REGISTERED] == [OTHERS[1]]
 
 
 async def test_several_are_looked_up_at_once(house: House) -> None:
