@@ -143,9 +143,15 @@ class Inference:
             "decoders": self.decoders.alive,
             "models_loaded": self.workers.loaded,
             "model_memory_bytes": self.workers.memory_bytes,
+            "feature_cache": self._cache_state(),
             "saturated_answers": self.predictor.saturated_answers,
             "sandbox": "none",
         }
+
+    def _cache_state(self) -> dict[str, int] | None:
+        if self.cache is None:
+            return None
+        return {"hits": self.cache.hits, "misses": self.cache.misses, "bytes": self.cache.bytes}
 
     async def close(self) -> None:
         """End every child process."""

@@ -38,6 +38,20 @@ def test_values_are_read_with_their_types() -> None:
     assert settings.decoders == 3
 
 
+def test_pinned_models_are_read_in_either_case_with_spaces_between() -> None:
+    one, two = "ab" * 32, "0f" * 32
+    environ = {"SIGNING_TOKEN": TOKEN, "PINNED_MODELS": f" {one.upper()} , {two} "}
+    settings, faults = read_settings(environ)
+    assert faults == []
+    assert settings.pinned_models == (one, two)
+
+
+def test_without_settings_of_its_own_memory_is_left_to_the_machine() -> None:
+    settings, _ = read_settings({"SIGNING_TOKEN": TOKEN})
+    assert (settings.model_memory, settings.pinned_models) == (0, ())
+    assert (settings.feature_cache_dir, settings.feature_cache_bytes) == ("", 64 << 20)
+
+
 def test_tokens_are_read_from_a_file_oldest_first(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text(f"{TOKEN} one\n\n{TOKEN} two\n")
     settings, faults = read_settings({"SIGNING_TOKEN_FILE": str(tmp_path / "tokens")})
@@ -63,6 +77,15 @@ def test_tokens_are_read_from_a_file_oldest_first(tmp_path: Path) -> None:
         ({"SIGNING_TOKEN": TOKEN, "DECODERS": "two"}, "DECODERS"),
         ({"SIGNING_TOKEN": TOKEN, "DATABASE_URL": "postgresql://x"}, "DATABASE_URL"),
         ({"SIGNING_TOKEN": TOKEN, "LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+        ({"SIGNING_TOKEN": TOKEN, "MODEL_MEMORY": "-1"}, "at least 0"),
+        ({"SIGNING_TOKEN": TOKEN, "MODEL_MEMORY": "8G"}, "MODEL_MEMORY"),
+        ({"SIGNING_TOKEN": TOKEN, "RESIDENT_MODELS": "0"}, "at least 1"),
+        ({"SIGNING_TOKEN": TOKEN, "FEATURE_CACHE_BYTES": "-1"}, "at least 0"),
+        ({"SIGNING_TOKEN": TOKEN, "FEATURE_CACHE_DISK_BYTES": "much"}, "FEATURE_CACHE_DISK_BYTES"),
+        *(
+            ({"SIGNING_TOKEN": TOKEN, "PINNED_MODELS": text}, "64 hexadecimal digits")
+            for text in ("x", "ab" * 31, "zz" * 32, f"{'ab' * 32},", f"{'ab' * 32} {'cd' * 32}")
+        ),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(environ: dict[str, str], says: str) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from server.audio.feature_names import FEATURE_NAMES
 from server.audio.frontends import FRONTENDS, PictureFrontend, RowFrontend
 from tests.flows import sounds
+from tests.flows.tensors import FRAMES, TOKENS
 
 LABELS_8 = ["ambient", "blues", "dub", "folk", "jazz", "metal", "pop", "ska"]
 Values = NDArray[np.float32]
@@ -30,7 +31,7 @@ def main(folder: Path) -> None:
     head = {"mean": mean, "variance": scale**2}
     expected: dict[str, list[float]] = {}
 
-    def save(name: str, model: Any, *inputs: Values, ending: str = "h5") -> None:
+    def save(name: str, model: Any, *inputs: NDArray[Any], ending: str = "h5") -> None:
         path = folder / f"{name}.{ending}"
         model.save(path)
         if inputs:
@@ -56,6 +57,8 @@ def main(folder: Path) -> None:
     save("row_60", _model(features=60))
     save("channels_3", _model(picture=(235, 335, 3)))
     save("two_rows", _two_rows())
+    save("frames", _frames(), FRAMES)
+    save("tokens", _tokens(), TOKENS)
     lambda_input = keras.Input((58,), name="features")
     doubled = keras.layers.Lambda(lambda x: x * 2)(lambda_input)
     save("lambda", keras.Model(lambda_input, keras.layers.Dense(10)(doubled)), ending="keras")
@@ -106,6 +109,22 @@ def _two_rows() -> Any:
     one, two = keras.Input((58,), name="one"), keras.Input((58,), name="two")
     joined = keras.layers.Concatenate()([one, two])
     return keras.Model([one, two], keras.layers.Dense(10, activation="softmax")(joined))
+
+
+def _frames() -> Any:
+    """Build a model that leaves the length of its input open."""
+    frames = keras.Input((None, 4), name="frames")
+    x = keras.layers.Dense(6, activation="tanh")(frames)
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    return keras.Model(frames, keras.layers.Dense(3, name="scores")(x))
+
+
+def _tokens() -> Any:
+    """Build a model of whole numbers below 10."""
+    tokens = keras.Input((None,), name="tokens", dtype="int32")
+    x = keras.layers.Embedding(10, 4)(tokens)
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    return keras.Model(tokens, keras.layers.Dense(2, name="scores")(x))
 
 
 def _sequential(head: dict[str, Values]) -> Any:
