@@ -100,7 +100,7 @@ class Preparation:
         made = await self._decoders.call(Message(asked, parts))
         prepared = _checked(made, binding)
         if self._cache is not None and digest is not None:
-            for name, value in _values(made).items():
+            for name, value in _values(made, binding).items():
                 self._spawn(self._cache.put(digest, sound.ext, name, value))
         return prepared
 
@@ -138,7 +138,8 @@ def _checked(made: Message, binding: Mapping[str, Any]) -> Prepared:
     """Take over a decoder's answer; it may be hostile."""
     told: Any = made.fields.get("told")
     try:
-        tensors = [_tensor(made, item) for item in binding["inputs"]]
+        pairs = zip(_tensors(made, binding), binding["inputs"], strict=True)
+        tensors = [_tensor(part, item) for part, item in pairs]
         window = {key: float(told["window"][key]) for key in ("start_s", "stop_s", "of_s")}
         span = "{start_s:g}-{stop_s:g} s of {of_s:g} s".format(**window)
         features = told.get("features")
@@ -150,21 +151,34 @@ def _checked(made: Message, binding: Mapping[str, Any]) -> Prepared:
         raise WorkerFailed("the process answered nonsense") from error
 
 
-def _tensor(made: Message, item: Mapping[str, Any]) -> Part:
-    part = made.part(item["tensor"])
-    if part is None or part.dtype != "float32" or list(part.shape) != item["shape"]:
+def _tensors(made: Message, binding: Mapping[str, Any]) -> Sequence[Part]:
+    """Return the parts that are tensors: the first ones, whatever the model calls its inputs."""
+    return made.parts[: len(binding["inputs"])]
+
+
+def _tensor(part: Part, item: Mapping[str, Any]) -> Part:
+    fits = part.dtype == "float32" and list(part.shape) == item["shape"]
+    if part.name != item["tensor"] or not fits:
         raise ValueError(item["tensor"])
     return part
 
 
-def _values(made: Message) -> dict[str, CachedValue]:
+def _values(made: Message, binding: Mapping[str, Any]) -> dict[str, CachedValue]:
     """Return the raw values that a decoder answered for keeping."""
     window = dict(made.fields["told"]["window"])
+    tensors = {part.name: part for part in _tensors(made, binding)}
     values = {
-        part.name.removeprefix(_VALUE): part for part in made.parts if part.name.startswith(_VALUE)
+        part.name.removeprefix(_VALUE): part
+        for part in made.parts[len(tensors) :]
+        if part.name.startswith(_VALUE)
     }
     same = made.fields.get("same")
     for name, tensor in same.items() if isinstance(same, dict) else ():
-        if (part := made.part(tensor)) is not None:
-            values[name] = part
-    return {name: CachedValue(window, part) for name, part in values.items() if part.dtype}
+        if isinstance(tensor, str) and tensor in tensors:
+            values[name] = tensors[tensor]
+    known = {item["value"] for item in binding["inputs"]}
+    return {
+        name: CachedValue(window, part)
+        for name, part in values.items()
+        if name in known and part.dtype
+    }
