@@ -1,0 +1,96 @@
+"""server/web/http2.py on the frames of a client."""
+
+import asyncio
+from typing import Any
+
+import h2.connection
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.typing import ConnectionState
+from hyperframe.frame import DataFrame
+
+from server.web import http2
+from server.web.http2 import StreamingH2
+
+HEADERS = [(":method", "POST"), (":path", "/"), (":authority", "h"), (":scheme", "https")]
+
+
+class Exchange:
+    """A server's side of one connection, and the bodies that its application read."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[bytes, list[bytes]] = {}
+        self.answered = 0
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        name = dict(scope["headers"])[b"name"]
+        more = True
+        while more:
+            message = await receive()
+            more = message.get("more_body", False)
+            self.bodies.setdefault(name, []).append(message.get("body", b""))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        self.answered += 1
+
+    async def send(self, event: Event) -> None:
+        """Drop what the server sends."""
+
+    async def run(self, pieces: list[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        async with TaskGroup(loop) as group:
+            protocol = StreamingH2(
+                ASGIWrapper(self.app), Config(), WorkerContext(None), group, ConnectionState({}),
+                True, None, None, self.send,
+            )  # fmt: skip
+            await protocol.initiate()
+            for piece in pieces:
+                await protocol.handle(RawData(piece))
+            while self.answered < 2:
+                await asyncio.sleep(0)
+            await protocol.handle(Closed())
+
+
+def frames() -> bytes:
+    """Return two requests whose bodies come in frames, first one by one, then alternating."""
+    client = h2.connection.H2Connection()
+    client.initiate_connection()
+    client.send_headers(1, [*HEADERS, ("name", "first")])
+    client.send_headers(3, [*HEADERS, ("name", "second")])
+    for k in range(4):
+        client.send_data(1, bytes([k]) * 1000, pad_length=k or None)
+    for k in range(2):
+        client.send_data(3, bytes([10 + k]) * 500)
+        client.send_data(1, bytes([20 + k]) * 500)
+    client.end_stream(1)
+    client.end_stream(3)
+    return client.data_to_send()
+
+
+FIRST = b"".join(bytes([k]) * 1000 for k in range(4)) + bytes([20]) * 500 + bytes([21]) * 500
+SECOND = bytes([10]) * 500 + bytes([11]) * 500
+
+
+async def test_bodies_arrive_as_they_were_sent_however_they_are_cut() -> None:
+    stream = frames()
+    for size in (100, 999, 5000, len(stream)):
+        exchange = Exchange()
+        await exchange.run([stream[k : k + size] for k in range(0, len(stream), size)])
+        assert {name: b"".join(body) for name, body in exchange.bodies.items()} == {
+            b"first": FIRST,
+            b"second": SECOND,
+        }
+
+
+async def test_neighbouring_frames_of_one_body_take_one_way_through_the_server() -> None:
+    exchange = Exchange()
+    await exchange.run([frames()])
+    assert [len(piece) for piece in exchange.bodies[b"first"] if piece] == [4000, 500, 500]
+
+
+def test_no_frame_is_written_down_for_a_log() -> None:
+    http2.install()
+    assert repr(DataFrame(1, b"x" * 1000)).endswith("1000 bytes")
