@@ -130,7 +130,7 @@ def load(
 
 
 class _Turns:
-    """Hands out the requests until the time is over."""
+    """The requests, handed out until the time is over."""
 
     def __init__(self, requests: Sequence[bytes], *, seconds: float, at_least: int) -> None:
         self._requests = requests

@@ -1,4 +1,4 @@
-"""mosec: a Rust server in front of one Python worker; batches."""
+"""Mosec: a Rust server in front of one Python worker; batches."""
 # its libraries live in an environment of their own
 # mypy: disable-error-code="import-not-found,misc,untyped-decorator,no-any-return,attr-defined"
 
