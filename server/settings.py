@@ -14,6 +14,7 @@ MIN_TOKEN_BYTES = 16
 WARN_TOKEN_BYTES = 32
 _MIB = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -145,7 +146,7 @@ class Settings:
     @property
     def database(self) -> str:
         """The database URL with its default filled in."""
-        return self.database_url or f"sqlite+aiosqlite:///{self.models_dir / 'registry.sqlite3'}"
+        return self.database_url or f"sqlite:///{self.models_dir / 'registry.sqlite3'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +205,8 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
             faults.append(f"{env}={text!r}: must be at least {least}")
             continue
         values[item.name] = value
-    if not values.get("database_url", "sqlite+aiosqlite:///").startswith("sqlite+aiosqlite:///"):
-        faults.append("DATABASE_URL: this version takes sqlite+aiosqlite:///PATH only")
+    if not values.get("database_url", "sqlite:///").startswith(_SQLITE):
+        faults.append("DATABASE_URL: this version takes sqlite:///PATH only")
     if values.get("log_level", "INFO") not in _LEVELS:
         del values["log_level"]
         faults.append(f"LOG_LEVEL: one of {', '.join(_LEVELS)}")

@@ -41,5 +41,5 @@ def configure_logging(level: str) -> None:
     handler.setFormatter(_Line())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of every bad form
-    for noisy in ("apscheduler", "alembic", "hypercorn.access", "aiosqlite", "asyncio"):
+    for noisy in ("apscheduler", "alembic", "hypercorn.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -16,7 +16,7 @@ def test_a_token_is_enough() -> None:
     settings, faults = read_settings({"SIGNING_TOKEN": TOKEN})
     assert faults == []
     assert settings.signing_tokens == (TOKEN,)
-    assert settings.database == "sqlite+aiosqlite:///models/registry.sqlite3"
+    assert settings.database == "sqlite:///models/registry.sqlite3"
 
 
 def test_values_are_read_with_their_types() -> None:

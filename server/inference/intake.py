@@ -28,6 +28,7 @@ from server.shielding import run_to_end
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 2
+_LISTED = 64  # models that wait to be judged, in memory
 _LOOK_S = 60.0
 _CLIENT_PART = (BadModel, WorkerFailed)
 
@@ -79,6 +80,7 @@ class Intake:
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._judging: dict[Digest, asyncio.Task[None]] = {}
         self._stopping = False
+        self._more = False
 
     def wake(self) -> None:
         """Look for promoted files now."""
@@ -99,7 +101,9 @@ class Intake:
                 continue
 
     async def _look(self) -> None:
-        for model in await self._registry.in_state(State.PROMOTED):
+        found = await self._registry.in_state(State.PROMOTED, limit=_LISTED)
+        self._more = len(found) == _LISTED
+        for model in found:
             if model.digest not in self._judging:
                 self._judging[model.digest] = self._spawn(self._settle(model))
         await self._remove_rejected()
@@ -155,6 +159,7 @@ class Intake:
             self._judging.pop(model.digest, None)
             if declared_anew:
                 _log.info("manifest changed while it was judged", extra=fields)
+            if declared_anew or (self._more and not self._judging):
                 self._wake.set()
             self._changed.set()
             self._changed = asyncio.Event()
