@@ -1,0 +1,147 @@
+"""intake_child.py, onnx_child.py and keras_child.py as processes."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from server.errors import BadModel
+from server.inference.child import to_array, to_part
+from server.inference.frames import Message
+from server.inference.process import Child
+from tests.inference.conftest import Judged
+
+pytestmark = pytest.mark.timeout(400)
+TENSORS = {"task": "tensors"}
+HEAVY = ("tensorflow", "keras", "h5py", "onnx", "tf2onnx", "scipy", "soundfile")
+
+
+async def judge(path: Path, output: Path | None) -> dict[str, Any]:
+    config = {"path": str(path), "manifest": TENSORS}
+    fd = os.open(output, os.O_RDWR | os.O_CREAT) if output is not None else None
+    try:
+        child = await Child.start(
+            "server.inference.intake_child", config, timeout_s=120, nice=0, output=fd
+        )
+    finally:
+        if fd is not None:
+            os.close(fd)
+    await child.end()
+    record: dict[str, Any] = child.ready["record"]
+    return record
+
+
+async def start(kind: str, path: Path) -> Child:
+    config = {"path": str(path), "threads": 1, "max_batch": 8}
+    return await Child.start(f"server.inference.{kind}_child", config, timeout_s=120, nice=0)
+
+
+async def ask(child: Child, rows: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    answer = await child.call(Message({"op": "predict"}, [to_part(name, rows)]), timeout_s=60)
+    (part,) = answer.parts
+    assert part.dtype == "float32"
+    return to_array(part)
+
+
+@pytest.fixture
+async def served(judged: Judged) -> AsyncIterator[tuple[Child, str]]:
+    """Run the converted worker of a small picture model; also give the name of its input."""
+    child = await start("onnx", judged.folder / "conv2d.onnx")
+    yield child, judged.families["conv2d"]["inputs"][0]
+    await child.end()
+
+
+async def test_the_same_model_becomes_the_same_bytes(judged: Judged, tmp_path: Path) -> None:
+    await judge(judged.folder / "conv2d.keras", tmp_path / "again")
+    before = (judged.folder / "conv2d.onnx").read_bytes()
+    assert (tmp_path / "again").read_bytes() == before != b""
+
+
+async def test_a_model_that_stays_with_keras_leaves_the_file_empty(
+    judged: Judged, tmp_path: Path
+) -> None:
+    record = await judge(judged.folder / "half.keras", tmp_path / "m.onnx")
+    assert record["engine"]["name"] == "keras"
+    assert (tmp_path / "m.onnx").read_bytes() == b""
+
+
+async def test_without_a_file_for_it_nothing_is_converted(judged: Judged) -> None:
+    record = await judge(judged.folder / "conv1d.keras", None)
+    assert record["engine"]["name"] == "keras"
+    assert record["max_batch"] == 8
+
+
+async def test_the_record_says_how_a_model_is_served(judged: Judged, tmp_path: Path) -> None:
+    record = await judge(judged.folder / "shapes.keras", tmp_path / "m.onnx")
+    assert record["version"] == 2
+    assert record["engine"]["name"] == "onnxruntime"
+    assert record["conversion"]["max_abs_difference"] <= 1e-5
+    assert record["binding"]["task"] == "tensors"
+    assert record["repairs"] == []
+
+
+async def test_both_workers_give_the_same_numbers(
+    judged: Judged, served: tuple[Child, str]
+) -> None:
+    converted, name = served
+    original = await start("keras", judged.folder / "conv2d.keras")
+    try:
+        rows = np.random.default_rng(5).random((8, 24, 20, 1), dtype=np.float32)
+        together = await ask(converted, rows, name)
+        np.testing.assert_allclose(together, await ask(original, rows, name), atol=1e-5)
+        alone = [await ask(converted, row[None], name) for row in rows]
+        np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
+    finally:
+        await original.end()
+
+
+@pytest.mark.parametrize("kind", ["onnx", "keras"])
+async def test_an_input_that_a_model_cannot_run_on_is_refused(
+    judged: Judged, served: tuple[Child, str], kind: str
+) -> None:
+    converted, name = served
+    child = converted if kind == "onnx" else await start("keras", judged.folder / "conv2d.keras")
+    try:
+        with pytest.raises(BadModel, match="cannot be run on this input"):
+            await ask(child, np.zeros((1, 3, 3, 1), np.float32), name)
+        assert np.isfinite(await ask(child, np.zeros((1, 24, 20, 1), np.float32), name)).all()
+    finally:
+        if child is not converted:
+            await child.end()
+
+
+async def test_a_message_without_an_input_is_refused(served: tuple[Child, str]) -> None:
+    child, _ = served
+    with pytest.raises(BadModel, match="cannot be run on this input"):
+        await ask(child, np.zeros((1, 2), np.float32), "elsewhere")
+
+
+async def test_the_light_worker_maps_no_heavy_library(served: tuple[Child, str]) -> None:
+    mapped = Path(f"/proc/{served[0].pid}/maps").read_text()
+    assert [name for name in HEAVY if f"site-packages/{name}/" in mapped] == []
+
+
+async def test_the_light_worker_speaks_to_nobody(served: tuple[Child, str]) -> None:
+    threads = {
+        (task / "comm").read_text().strip()
+        for task in Path(f"/proc/{served[0].pid}/task").iterdir()
+    }
+    sockets = [
+        link
+        for fd in Path(f"/proc/{served[0].pid}/fd").iterdir()
+        if (link := os.readlink(fd)).startswith("socket:")
+    ]
+    assert len(sockets) == 1
+    assert len(threads) <= 2
+
+
+@pytest.mark.parametrize("family", ["open-time", "masked-words", "inputs-by-name"])
+async def test_odd_models_start_warm(judged: Judged, family: str) -> None:
+    for kind, ending, engine in (("onnx", "onnx", "onnxruntime"), ("keras", "keras", "keras")):
+        child = await start(kind, judged.folder / f"{family}.{ending}")
+        await child.end()
+        assert child.ready == {"engine": engine}
