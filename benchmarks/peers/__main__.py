@@ -5,9 +5,9 @@
 The first run makes the peers' environments in DIR (about 2.4 GB, by pip). In every round each
 server is started anew and takes turns with the engine alone: raw tensors, JSON with nested lists,
 JSON with base64, each from 1 and from 32 callers. Ours is measured as it is, over TLS and with
-signed requests; no peer has either here. All run ONNX Runtime on the same file, but for the
-original's way, which is `model.predict` in the handler; peers that batch take up to 8 rows, and
-wait 1 ms for them where they must wait.
+signed requests; no peer has either here. All run ONNX Runtime on the same file with the same
+options, but for the original's way, which is `model.predict` in the handler; peers that batch take
+up to 8 rows, and wait 1 ms for them where they must wait.
 
 Columns: median latency of one caller, and requests a second of 32, over the engine alone; CPU ms a
 request of all of the server's processes, and what of it is beyond the engine's; memory (PSS) of all

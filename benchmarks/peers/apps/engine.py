@@ -1,4 +1,7 @@
-"""The engine of the peers: ONNX Runtime as it is, on the file that `MODEL_ONNX` names."""
+"""The engine of the peers: ONNX Runtime on the file that `MODEL_ONNX` names.
+
+Its options are those of our model workers, so that nobody wins by them.
+"""
 
 import os
 from collections.abc import Sequence
@@ -15,7 +18,13 @@ class Engine:
 
     def __init__(self) -> None:
         path = os.environ["MODEL_ONNX"]
-        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = os.cpu_count() or 1
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
         self.run([from_raw(bytes(RAW_BYTES))])
 
     def run(self, rows: Sequence[Row]) -> NDArray[np.float32]:
