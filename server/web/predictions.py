@@ -32,7 +32,7 @@ from server.web.signed import RawBody, SignedBodies
 from server.web.tensor_bodies import parse_call, tensors_of_bytes, tensors_of_call
 
 _JSON = "application/json"
-_THREAD_VALUES = 1 << 16  # more of them hold the event loop up for longer than a thread's turn
+_THREAD_VALUES = 1 << 20  # more of them hold the event loop up for longer than a thread's turn
 
 
 def v1_prediction_routes(

@@ -21,9 +21,12 @@ import simdjson
 from server.errors import MalformedRequest, TooLarge, UnusableInput
 from server.inference.frames import ITEM_BYTES, Part
 from server.web.base64_field import decode_base64
+from server.web.signed import THREAD_BYTES
 
 _MAX_RANK = 8
 _MAX_FIELDS = 64
+KEPT_BYTES = THREAD_BYTES  # texts up to this are read in the event loop alone, by one parser
+_kept = simdjson.Parser()  # its memory is a third of the cost of a new one's reading
 _MAX_VALUES = 1 << 24  # the parser takes 24 bytes for each, and counts no list that is longer
 
 
@@ -96,10 +99,11 @@ def parse_call(text: bytes) -> dict[str, Any]:
     TooLarge
         If it holds more values than a tensor may have.
     """
-    if text.count(b",") >= _MAX_VALUES:
+    # each value takes two bytes at least: only a text that could hold too many is counted
+    if len(text) > 2 * _MAX_VALUES and text.count(b",") >= _MAX_VALUES:
         raise TooLarge(f"a call holds at most {_MAX_VALUES} values", limit=_MAX_VALUES)
     try:
-        document = simdjson.Parser().parse(text)
+        document = _parsed(text)
     except (ValueError, RuntimeError) as error:
         raise MalformedRequest("the signed payload is not JSON in UTF-8") from error
     if not isinstance(document, simdjson.Object):
@@ -112,6 +116,16 @@ def parse_call(text: bytes) -> dict[str, Any]:
         elif isinstance(value, simdjson.Object | simdjson.Array):
             raise MalformedRequest(f"the field {name[:40]!r} must be a text or a number")
     return fields
+
+
+def _parsed(text: bytes) -> Any:
+    if len(text) > KEPT_BYTES:
+        return simdjson.Parser().parse(text)
+    try:
+        return _kept.parse(text)
+    except RuntimeError:
+        # a bad text, or somebody still holds the document before it: in a traceback, say
+        return simdjson.Parser().parse(text)
 
 
 def _given(value: object, name: str) -> Numbers | Packed:
