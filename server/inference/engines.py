@@ -3,6 +3,8 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from server.digest import Digest
@@ -17,6 +19,7 @@ RECORD_VERSION = 2
 _FOR_EVER = 1 << 62  # a model is too slow to load for being replaced
 _ONNX_BYTES, _KERAS_BYTES = 48 << 20, 600 << 20  # a worker before it has loaded anything
 _WEIGHTS_SHARE = 3  # a loaded model and its batches take so many times its file
+_AGAIN = "the model is being made ready again"
 _log = logging.getLogger(__name__)
 
 
@@ -57,32 +60,24 @@ class Engines:
         self._on_promoted = on_promoted
 
     async def of(self, digest: Digest, record: Mapping[str, Any]) -> Engine:
-        """Return how a model is run, once its file is known to be the one that was judged.
+        """Return how a model is run; its file is hashed before every start of its worker.
 
         Raises
         ------
         ModelNotReady
-            If its derived file is not, or an older server judged it: it is being made again.
-        ModelState
-            If its own file is not: it must be uploaded again.
+            If an older server judged it: it is being made ready again.
         """
         if record.get("version") != RECORD_VERSION:
             await self._judge_again(digest, "an older server judged it")
-            raise ModelNotReady("the model is being made ready again", retry_after_s=5)
+            raise ModelNotReady(_AGAIN, retry_after_s=5)
         derived = record.get("derived")
         if derived is not None:
             made = Digest.parse(derived)
-            if not await asyncio.to_thread(self._derived.is_intact, made):
-                await self._judge_again(digest, "the derived file is missing or damaged")
-                raise ModelNotReady("the model is being made ready again", retry_after_s=5)
             module, path = "server.inference.onnx_child", self._derived.path(made)
-            base = _ONNX_BYTES
+            base, check = _ONNX_BYTES, partial(self._check_derived, digest, made)
         else:
-            if await asyncio.to_thread(self._store.verify, digest) is None:
-                _log.error("model file is missing or damaged", extra={"digest": digest.short})
-                raise ModelState("the model's file here is damaged; upload it again")
             module, path = "server.inference.keras_child", self._store.path(digest)
-            base = _KERAS_BYTES
+            base, check = _KERAS_BYTES, partial(self._check_stored, digest)
         max_batch = int(record["max_batch"])
         kind = ChildKind(
             module,
@@ -90,9 +85,20 @@ class Engines:
             start_timeout_s=self._start_timeout_s,
             call_timeout_s=self._call_timeout_s,
             max_calls=_FOR_EVER,
+            check=check,
         )
-        size = await asyncio.to_thread(lambda: path.stat().st_size)
+        size = await asyncio.to_thread(_size, path)
         return Engine(kind, max_batch, base + _WEIGHTS_SHARE * size)
+
+    async def _check_derived(self, digest: Digest, made: Digest) -> None:
+        if not await asyncio.to_thread(self._derived.is_intact, made):
+            await self._judge_again(digest, "the derived file is missing or damaged")
+            raise ModelNotReady(_AGAIN, retry_after_s=5)
+
+    async def _check_stored(self, digest: Digest) -> None:
+        if await asyncio.to_thread(self._store.verify, digest) is None:
+            _log.error("model file is missing or damaged", extra={"digest": digest.short})
+            raise ModelState("the model's file here is damaged; upload it again")
 
     async def reconcile(self) -> None:
         """Judge again what an older server made, and remove derived files that nobody uses."""
@@ -110,3 +116,10 @@ class Engines:
         if await self._registry.judge_again(digest):
             _log.warning("model judged again", extra={"digest": digest.short, "reason": reason})
             self._on_promoted()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # the check before the start says what is wrong

@@ -12,7 +12,7 @@ finished, because the child cannot be interrupted, and its answer is dropped.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ class ChildKind:
         Calls after which a child is replaced, so that a library's leak stays small.
     keeps_trying : bool
         Whether a first child that does not start is tried again; else the pool fails.
+    check : callable or None
+        Awaited before every start; what it raises fails the pool.
     """
 
     module: str
@@ -54,6 +56,7 @@ class ChildKind:
     nice: int = 5
     max_calls: int = 2000
     keeps_trying: bool = False
+    check: Callable[[], Awaitable[None]] | None = None
 
 
 class ChildPool:
@@ -92,9 +95,16 @@ class ChildPool:
         Raises
         ------
         ServerError
-            What the first child found instead.
+            What the first child found instead, or why no child will start again.
         """
+        if self._failure is not None:
+            raise self._failure
         return await asyncio.shield(self._ready)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether no child will ever answer again."""
+        return self._failure is not None
 
     @property
     def alive(self) -> int:
@@ -133,7 +143,7 @@ class ChildPool:
         self._fail(Overload("the process was stopped"))
 
     async def _lane(self) -> None:
-        while True:
+        while await self._is_startable():
             try:
                 child = await Child.start(
                     self._kind.module,
@@ -160,6 +170,16 @@ class ChildPool:
                 await child.end()
             if failed:
                 child.log_last_words(self._kind.module)
+
+    async def _is_startable(self) -> bool:
+        if self._kind.check is None:
+            return True
+        try:
+            await self._kind.check()
+        except ServerError as error:
+            self._fail(error)
+            return False
+        return True
 
     def _fail(self, error: ServerError) -> None:
         """Tell everybody who waits, or will ask, that no child will answer."""

@@ -151,7 +151,11 @@ class ModelWorkers:
             except ServerError:
                 await self._residents.evict(digest, only=resident)
                 raise
-            yield resident
+            try:
+                yield resident
+            finally:
+                if resident.pool.has_failed:  # whoever asks next has it loaded anew
+                    await self._residents.evict(digest, only=resident)
 
     async def _admit(self, digest: Digest, record: Record) -> None:
         """Wait until a model has its place; the first who asks has it made for all."""

@@ -47,8 +47,8 @@ def _runs(pid: int) -> bool:
 
 
 def _model_child(server: Server) -> psutil.Process:
-    wait_until(lambda: server.children("model_child"), "the model is loaded")
-    return server.children("model_child")[0]
+    wait_until(lambda: server.children("onnx_child"), "the model is loaded")
+    return server.children("onnx_child")[0]
 
 
 # restarts
@@ -368,7 +368,8 @@ def _has_worked(child: psutil.Process) -> Callable[[], bool]:
 def test_three_killed_workers_with_answers_between_do_not_disable_the_model(
     new_server: New, tiny: TinyModels, wav: bytes
 ) -> None:
-    server = new_server().start()
+    # every request is decoded, so that the decoder's work tells where it stands
+    server = new_server(FEATURE_CACHE_BYTES="0").start()
     digest = server.host(tiny.path("row.h5").read_bytes())
     for _ in range(3):
         probabilities(server.predict(digest, wav))

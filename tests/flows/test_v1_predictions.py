@@ -537,3 +537,24 @@ def test_a_model_that_an_older_server_judged_is_judged_again(
     )
     assert difference(told(send(server, digest, short_wav)), first) < 1e-6
     assert "Traceback" not in server.log()
+
+
+def test_a_worker_is_not_started_again_from_a_file_that_was_damaged_meanwhile(
+    new_server: New, tiny: TinyModels, short_wav: bytes
+) -> None:
+    server = new_server().start()
+    digest = server.host(tiny.path("row.h5").read_bytes())
+    first = told(send(server, digest, short_wav))
+    (derived,) = server.models.glob("*.onnx")
+    derived.unlink()
+    derived.write_bytes(b"other bytes")
+    (worker,) = server.children("onnx_child")
+    worker.kill()
+    wait_until(
+        lambda: send(server, digest, short_wav).status_code == 200,
+        "it is made again",
+        deadline_s=90,
+    )
+    assert told(send(server, digest, short_wav)) == first
+    assert digest_of(derived.read_bytes()) == derived.stem
+    assert "model disabled" not in server.log()

@@ -50,6 +50,12 @@ class House:
         await self.registry.make_ready(model, current(**record))
         return digest
 
+    async def start(self, digest: Digest, record: dict[str, Any]) -> None:
+        """Do what comes before every start of a model's worker."""
+        engine = await self.engines.of(digest, record)
+        assert engine.kind.check is not None
+        await engine.kind.check()
+
     async def state(self, digest: Digest) -> State:
         model = await self.registry.get(digest)
         assert model is not None
@@ -107,6 +113,14 @@ async def test_a_larger_file_is_thought_to_take_more_memory(house: House) -> Non
     assert engines[1].expected_bytes - engines[0].expected_bytes >= 10 * MIB
 
 
+async def test_what_is_as_it_was_is_started(house: House) -> None:
+    made = house.converted(b"converted")
+    digest = await house.ready(derived=made.hex)
+    await house.start(digest, current(derived=made.hex))
+    await house.start(digest, current())
+    assert house.woken == []
+
+
 def _damage(path: Path) -> None:
     path.unlink()
     path.write_bytes(b"other bytes")
@@ -120,14 +134,14 @@ async def test_a_model_whose_derived_file_is_not_as_it_was_is_judged_again(
     digest = await house.ready(derived=made.hex)
     harm(house.derived.path(made))
     with pytest.raises(ModelNotReady):
-        await house.engines.of(digest, current(derived=made.hex))
+        await house.start(digest, current(derived=made.hex))
     assert await house.state(digest) is State.PROMOTED
     assert len(house.woken) == 1
 
 
 async def test_a_model_is_sent_back_once_however_many_ask(house: House) -> None:
     digest = await house.ready(derived="0" * 64)
-    asked = [house.engines.of(digest, current(derived="0" * 64)) for _ in range(5)]
+    asked = [house.start(digest, current(derived="0" * 64)) for _ in range(5)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(answer) for answer in answers] == [ModelNotReady] * 5
     assert len(house.woken) == 1
@@ -140,7 +154,7 @@ async def test_a_model_whose_own_file_is_not_as_it_was_must_be_uploaded_again(
     digest = await house.ready()
     harm(house.layout.model(digest))
     with pytest.raises(ModelState, match="upload it again"):
-        await house.engines.of(digest, current())
+        await house.start(digest, current())
     assert house.woken == []
 
 

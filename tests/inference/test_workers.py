@@ -5,13 +5,14 @@ import hashlib
 import os
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.digest import Digest
-from server.errors import BadModel, MemoryShort, Overload, ServerError, WorkerFailed
+from server.errors import BadModel, MemoryShort, ModelNotReady, Overload, ServerError, WorkerFailed
 from server.inference import residents as module
 from server.inference.frames import Part
 from server.inference.residents import Budget
@@ -46,6 +47,8 @@ class Fleet:
         self.crashes: list[Digest] = []
         self.recoveries: list[Digest] = []
         self.disabled_after = 1 << 30
+        self.checks = 0
+        self.is_damaged = False
         self.workers: ModelWorkers
 
     def build(
@@ -65,7 +68,7 @@ class Fleet:
         """Add a model, or change it; return the gate at which its calls can be held."""
         gate = self._gate(name)
         told = {"gate": str(gate.path), "events": str(self._events), "name": name}
-        kind = odd_kind(told | config)
+        kind = replace(odd_kind(told | config), check=self._check)
         self._engines[name_of(name)] = Engine(kind, 8, expected_mb * MIB)
         return gate
 
@@ -108,6 +111,11 @@ class Fleet:
         await self.workers.close()
         async with asyncio.timeout(30):
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _check(self) -> None:
+        self.checks += 1
+        if self.is_damaged:
+            raise ModelNotReady("a file is damaged", retry_after_s=5)
 
     async def _engine_of(self, digest: Digest, _record: Mapping[str, Any]) -> Engine:
         self.asked.append(digest)
@@ -197,6 +205,34 @@ async def test_a_failed_look_at_the_files_is_told_to_everybody(fleet: Fleet) -> 
     answers = await settled(*(fleet.ask("unknown") for _ in range(3)))
     assert [type(answer) for answer in answers] == [KeyError] * 3
     assert fleet.workers.loaded == 0
+
+
+async def test_a_models_file_is_looked_at_before_every_start_of_its_worker(fleet: Fleet) -> None:
+    fleet.build().model("a")
+    await fleet.answer("a")
+    assert fleet.checks == 1
+    await settled(fleet.ask("a", Mark.DIE))
+    await fleet.answer("a")
+    assert fleet.checks == 2
+
+
+async def test_a_worker_whose_file_was_damaged_meanwhile_is_not_started_again(
+    fleet: Fleet,
+) -> None:
+    gate = fleet.build().model("a")
+    held = fleet.ask("a", Mark.HOLD)
+    await gate.reached()
+    asked = [fleet.ask("a", first) for first in (1.0, float(Mark.DIE), 2.0)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    fleet.is_damaged = True
+    gate.open()
+    answers = await settled(held, *asked)
+    assert [type(answer) for answer in answers[1:]] == [ModelNotReady] * 3
+    assert fleet.events("start") == ["a"]
+    assert fleet.crashes == []
+    fleet.is_damaged = False
+    assert await fleet.answer("a") == 6.0
 
 
 async def test_a_caller_that_leaves_while_it_loads_does_not_stop_the_load(fleet: Fleet) -> None:
