@@ -142,6 +142,7 @@ class Inference:
             "ready": self.decoders.alive > 0,
             "decoders": self.decoders.alive,
             "models_loaded": self.workers.loaded,
+            "models_running": self.workers.running,
             "model_memory_bytes": self.workers.memory_bytes,
             "feature_cache": self._cache_state(),
             "saturated_answers": self.predictor.saturated_answers,

@@ -94,6 +94,11 @@ class Residents:
         self._residents[digest] = resident
 
     @property
+    def running(self) -> int:
+        """How many of them run rows now."""
+        return sum(resident.batcher.is_running for resident in self._residents.values())
+
+    @property
     def memory_bytes(self) -> int:
         """What all take together."""
         return sum(resident.memory_bytes for resident in self._residents.values())

@@ -85,6 +85,11 @@ class ModelWorkers:
         return len(self._residents)
 
     @property
+    def running(self) -> int:
+        """How many models run rows now."""
+        return self._residents.running
+
+    @property
     def memory_bytes(self) -> int:
         """What the loaded models take, as last measured."""
         return self._residents.memory_bytes

@@ -207,6 +207,16 @@ async def test_a_failed_look_at_the_files_is_told_to_everybody(fleet: Fleet) -> 
     assert fleet.workers.loaded == 0
 
 
+async def test_a_model_counts_as_running_while_its_worker_has_rows(fleet: Fleet) -> None:
+    gate = fleet.build().model("a")
+    held = fleet.ask("a", Mark.HOLD)
+    await gate.reached()
+    assert fleet.workers.running == 1
+    gate.open()
+    await settled(held)
+    assert fleet.workers.running == 0
+
+
 async def test_a_models_file_is_looked_at_before_every_start_of_its_worker(fleet: Fleet) -> None:
     fleet.build().model("a")
     await fleet.answer("a")
