@@ -56,7 +56,7 @@ STARTS = 5
 ROUNDS = 3
 STEADY = 10
 SONG_S = 300
-OTHERS = 3  # with the first model as many as are kept loaded by default
+OTHERS = 3
 IDLE_S = 10.0
 CALLERS, UPLOADERS = 32, 2
 SONGS = 32
@@ -138,7 +138,8 @@ def measure_first() -> list[Bar]:
                 if after == "ready":
                     server.stop()
                     server.start()
-                    _wait_for_preload(server)
+                    server.wait_for_decoders()
+                    wait_until(lambda: " model loaded " in server.log(), "the model is loaded")
     return [
         Bar(f"first prediction after {after} / steady one", statistics.median(seen), MOST_FIRST)
         for after, seen in ratios.items()
@@ -167,24 +168,6 @@ def _kept_open(server: Server) -> Iterator[http.client.HTTPSConnection]:
         yield connection
     finally:
         connection.close()
-
-
-def _wait_for_preload(server: Server) -> None:
-    """Return when the worker that a restart loads again has come to rest.
-
-    No route and no line of the log says so; its CPU time does.
-    """
-    server.wait_for_decoders()
-    wait_until(lambda: server.processes("server.inference.model_child"), "a worker")
-    (worker,) = server.processes("server.inference.model_child")
-    spent = [0.0]
-
-    def rests() -> bool:
-        time.sleep(1.0)
-        spent.append(sum(worker.cpu_times()[:2]))
-        return spent[-1] > 1.0 and spent[-1] - spent[-2] < 0.02
-
-    wait_until(rests, "the worker is loaded")
 
 
 # 3. under load

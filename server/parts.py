@@ -36,6 +36,7 @@ from server.repository.sweep import Sweeper
 from server.settings import Settings
 
 _log = logging.getLogger(__name__)
+_CORES = len(os.sched_getaffinity(0))
 _DECODER_START_S = 60.0
 _PRELOADED = 4  # of the latest models, whatever more there is room for
 
@@ -108,6 +109,7 @@ class Inference:
             spawn=spawn,
             on_crash=self._count_crash,
             on_recovery=repository.registry.clear_crashes,
+            are_cores_wanted=self._are_cores_wanted,
         )
         self.intake = Intake(
             repository.registry,
@@ -131,6 +133,10 @@ class Inference:
             spawn(self.intake.run()),
             spawn(self._preload()),
         ]
+
+    def _are_cores_wanted(self) -> bool:
+        """Tell whether decoders keep half of the cores busy."""
+        return 2 * self.decoders.busy >= _CORES
 
     async def contracts(self) -> Contracts:
         """Return what can be predicted, once a decoder has said so."""
@@ -196,7 +202,7 @@ def _engines(
         repository.registry,
         repository.store,
         repository.derived,
-        threads=len(os.sched_getaffinity(0)),
+        threads=_CORES,
         start_timeout_s=settings.intake_timeout_s,
         call_timeout_s=settings.predict_timeout_s,
         on_promoted=on_promoted,

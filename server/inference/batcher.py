@@ -6,19 +6,28 @@
                  ^                                                   |
                  `--- every row alone, when a batch of several failed `--> outputs, row by row
 
-Nothing ever waits for company: an idle worker takes a row at once.
+Nothing ever waits for company: an idle worker takes a row at once. While it runs a batch it is
+given the next one as soon as that is full, so that it need not wait between them.
 """
 
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from server.errors import Overload, ServerError, WorkerFailed
-from server.inference.frames import ITEM_BYTES, Batch, BatchMessage, Message, Part
+from server.inference.frames import (
+    ITEM_BYTES,
+    PREDICT,
+    SPARING,
+    Batch,
+    BatchMessage,
+    Message,
+    Part,
+)
 from server.inference.pool import ChildPool, Spawn
 
 _MAX_RANK = 8
@@ -48,6 +57,8 @@ class Batcher:
         Rows that may wait; more are refused.
     spawn : callable
         Starts a task in the task group of the application.
+    are_cores_wanted : callable
+        Whether other work would have the cores that a single row does not need.
     """
 
     def __init__(
@@ -57,13 +68,16 @@ class Batcher:
         max_batch: int,
         max_waiting: int,
         spawn: Spawn,
+        are_cores_wanted: Callable[[], bool],
     ) -> None:
         self._pool = pool
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._spawn = spawn
+        self._are_cores_wanted = are_cores_wanted
         self._waiting: deque[_Row] = deque()
-        self._running = False
+        self._running = 0  # batches that the worker has
+        self._is_alone = False  # whether the last of them is a row that is run again
 
     @property
     def waiting(self) -> int:
@@ -73,7 +87,7 @@ class Batcher:
     @property
     def is_running(self) -> bool:
         """Whether the worker has rows of this model, or gets some now."""
-        return self._running
+        return self._running > 0
 
     async def run(self, tensors: Sequence[Part]) -> list[Part]:
         """Run the model on one row.
@@ -99,9 +113,7 @@ class Batcher:
             raise Overload(f"{self._max_waiting} predictions wait for this model already")
         row = _Row(tensors, asyncio.get_running_loop().create_future())
         self._waiting.append(row)
-        if not self._running:
-            self._running = True
-            self._spawn(self._run_waiting())
+        self._fill()
         try:
             return await row.answer
         except asyncio.CancelledError:
@@ -110,18 +122,33 @@ class Batcher:
                 self._waiting.remove(row)
             raise
 
-    async def _run_waiting(self) -> None:
-        rows: list[_Row] = []
+    def _fill(self) -> None:
+        """Give the worker what it may have."""
+        while self._may_run() and (rows := self._next_batch()):
+            self._running += 1
+            self._is_alone = rows[0].alone
+            self._spawn(self._run(rows, is_second=self._running > 1))
+
+    def _may_run(self) -> bool:
+        if not self._running:
+            return True
+        if self._is_alone or self._running == self._pool.in_flight:
+            return False
+        return len(self._waiting) >= self._max_batch and not self._waiting[0].alone
+
+    async def _run(self, rows: list[_Row], *, is_second: bool) -> None:
+        ended = False
         try:
-            while rows := self._next_batch():
-                await self._run_batch(rows)
+            await self._run_batch(rows, is_second=is_second)
+            ended = True
         finally:
-            # only a stop of the server ends this with rows left
-            self._running = False
-            stopped = Overload("the process was stopped")
-            for row in [*rows, *self._waiting]:
-                _settle(row, stopped)
-            self._waiting.clear()
+            self._running -= 1
+            if not ended:  # only a stop of the server ends this with rows left
+                stopped = Overload("the process was stopped")
+                for row in [*rows, *self._waiting]:
+                    _settle(row, stopped)
+                self._waiting.clear()
+        self._fill()
 
     def _next_batch(self) -> list[_Row]:
         """Take the first row, and those of its shapes that can go with it; order is kept."""
@@ -142,12 +169,14 @@ class Batcher:
         self._waiting = others
         return batch
 
-    async def _run_batch(self, rows: list[_Row]) -> None:
+    async def _run_batch(self, rows: list[_Row], *, is_second: bool) -> None:
         try:
-            answer = await self._pool.call(_message(rows))
+            op = SPARING if self._are_cores_wanted() else PREDICT
+            answer = await self._pool.call(_message(op, rows))
             outputs = _split(answer, len(rows))
         except ServerError as error:
-            if len(rows) == 1 or isinstance(error, Overload):
+            # whoever was given to the worker behind another may have failed with that one
+            if isinstance(error, Overload) or (len(rows) == 1 and not is_second):
                 for row in rows:
                     _settle(row, error)
                 return
@@ -161,7 +190,7 @@ class Batcher:
                 row.answer.set_result(output)
 
 
-def _message(rows: list[_Row]) -> BatchMessage:
+def _message(op: str, rows: list[_Row]) -> BatchMessage:
     batches = [
         Batch(
             part.name,
@@ -171,7 +200,7 @@ def _message(rows: list[_Row]) -> BatchMessage:
         )
         for k, part in enumerate(rows[0].tensors)
     ]
-    return BatchMessage({"op": "predict"}, batches)
+    return BatchMessage({"op": op}, batches)
 
 
 def _split(answer: Message, count: int) -> list[list[Part]]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from server.errors import ServerError
 from server.inference import frames
 from server.inference.frames import SOCKET_FD, Message, Part
+from server.inference.mailbox import Mailbox
 
 _MAX_PAYLOAD = 1 << 30
 
@@ -31,10 +32,12 @@ def serve(start: Callable[[dict[str, Any]], tuple[dict[str, Any], Mapping[str, H
         Takes the configuration that the parent sends first; returns what to say when ready, and the
         handlers by operation.
     """
-    with socket.socket(fileno=SOCKET_FD) as connection:
-        first = _receive(connection)
+    with socket.socket(fileno=SOCKET_FD) as sock:
+        connection = _Connection(sock)
+        first = connection.receive()
         if first is None:
             return
+        connection.open_mailboxes(first.fields)
         handlers: Mapping[str, Handler] = {}
 
         def begin(message: Message) -> Message:
@@ -42,9 +45,9 @@ def serve(start: Callable[[dict[str, Any]], tuple[dict[str, Any], Mapping[str, H
             ready, handlers = start(message.fields)
             return Message(ready)
 
-        _answer(connection, begin, first)
-        while (message := _receive(connection)) is not None:
-            _answer(connection, handlers[message.fields["op"]], message)
+        connection.send(_answer(begin, first))
+        while (message := connection.receive()) is not None:
+            connection.send(_answer(handlers[message.fields["op"]], message))
 
 
 def to_part(name: str, array: NDArray[Any]) -> Part:
@@ -58,34 +61,62 @@ def to_array(part: Part) -> NDArray[Any]:
     return np.frombuffer(part.data, dtype=part.dtype).reshape(part.shape)
 
 
-def _answer(connection: socket.socket, handler: Handler, message: Message) -> None:
+def _answer(handler: Handler, message: Message) -> Message:
     try:
-        answer = handler(message)
+        return handler(message)
     except ServerError as error:
         members = json.loads(json.dumps(error.members))
-        problem = {"slug": error.slug, "detail": error.detail, "members": members}
-        answer = Message({"problem": problem})
-    for buffer in answer.buffers():
-        connection.sendall(buffer)
+        return Message(
+            {"problem": {"slug": error.slug, "detail": error.detail, "members": members}}
+        )
 
 
-def _receive(connection: socket.socket) -> Message | None:
-    prefix = _read(connection, frames.PREFIX_BYTES)
-    if prefix is None:
-        return None
-    head_size, payload_size = frames.read_prefix(bytes(prefix), max_payload=_MAX_PAYLOAD)
-    head, payload = _read(connection, head_size), _read(connection, payload_size)
-    if head is None or payload is None:
-        return None
-    return frames.decode(bytes(head), payload)
+class _Connection:
+    """The child's end of the socket and of the mailboxes beside it."""
 
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._inbox: Mailbox | None = None
+        self._outbox: Mailbox | None = None
 
-def _read(connection: socket.socket, size: int) -> memoryview | None:
-    buffer = memoryview(bytearray(size))
-    filled = 0
-    while filled < size:
-        count = connection.recv_into(buffer[filled:])
-        if count == 0:
+    def open_mailboxes(self, fields: dict[str, Any]) -> None:
+        """Take the mailboxes that the first message names, where there are any."""
+        if (fd := fields.pop("inbox_fd", None)) is not None:
+            self._inbox = Mailbox.open(fd, writes=False)
+        if (fd := fields.pop("outbox_fd", None)) is not None:
+            self._outbox = Mailbox.open(fd, writes=True)
+
+    def receive(self) -> Message | None:
+        """Return the next message; None when the parent has closed its end."""
+        marked = self._read(frames.PREFIX_BYTES)
+        if marked is None:
             return None
-        filled += count
-    return buffer
+        prefix, half = frames.split_prefix(bytes(marked))
+        head_size, payload_size = frames.read_prefix(prefix, max_payload=_MAX_PAYLOAD)
+        head = self._read(head_size)
+        if half is None or self._inbox is None:
+            payload = self._read(payload_size)
+        else:
+            payload = self._inbox.get(half, payload_size)
+        if head is None or payload is None:
+            return None
+        return frames.decode(bytes(head), payload)
+
+    def send(self, message: Message) -> None:
+        """Send an answer."""
+        frame = message.buffers()
+        half = self._outbox.put(frame[2:]) if self._outbox is not None else None
+        if half is not None:
+            frame = frames.without_payload(frame, half)
+        for buffer in frames.joined(frame):
+            self._socket.sendall(buffer)
+
+    def _read(self, size: int) -> memoryview | None:
+        buffer = memoryview(bytearray(size))
+        filled = 0
+        while filled < size:
+            count = self._socket.recv_into(buffer[filled:])
+            if count == 0:
+                return None
+            filled += count
+        return buffer

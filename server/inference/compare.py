@@ -87,14 +87,15 @@ def worst_difference(engine: Run, known: Sequence[Case], *, batch: int) -> float
 
 
 def _group_difference(engine: Run, group: Sequence[Case]) -> float:
-    expected = _joined([answer for _, answer in group])
-    found = engine(_joined([row for row, _ in group]))
+    expected = joined([answer for _, answer in group])
+    found = engine(joined([row for row, _ in group]))
     if found is None or set(found) != set(expected):
         return math.inf
     return max(difference(expected[name], found[name]) for name in expected)
 
 
-def _joined(rows: Sequence[Rows]) -> Rows:
+def joined(rows: Sequence[Rows]) -> Rows:
+    """Put rows together into one batch."""
     return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 

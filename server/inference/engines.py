@@ -15,7 +15,7 @@ from server.repository.derived import DerivedFiles
 from server.repository.registry import Registry, State
 from server.repository.store import ModelStore
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 _FOR_EVER = 1 << 62  # a model is too slow to load for being replaced
 _ONNX_BYTES, _KERAS_BYTES = 48 << 20, 600 << 20  # a worker before it has loaded anything
 _WEIGHTS_SHARE = 3  # a loaded model and its batches take so many times its file
@@ -81,11 +81,17 @@ class Engines:
         max_batch = int(record["max_batch"])
         kind = ChildKind(
             module,
-            {"path": str(path.resolve()), "threads": self._threads, "max_batch": max_batch},
+            {
+                "path": str(path.resolve()),
+                "threads": self._threads,
+                "max_batch": max_batch,
+                "apart": record["engine"].get("rows") == "apart",
+            },
             start_timeout_s=self._start_timeout_s,
             call_timeout_s=self._call_timeout_s,
             max_calls=_FOR_EVER,
             check=check,
+            in_flight=2,
         )
         size = await asyncio.to_thread(_size, path)
         return Engine(kind, max_batch, base + _WEIGHTS_SHARE * size)

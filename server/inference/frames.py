@@ -3,7 +3,7 @@
 ::
 
     u32 head bytes | u64 payload bytes | head: JSON in UTF-8 | payload: the parts, one after the
-    other
+    other; not there when the two highest bits of its size say in which half of a mailbox it lies
 
 The head carries the fields of the message and, under ``parts``, each part's name and size; a tensor
 also has its dtype and shape, and its bytes are little-endian in C order. Whatever a child sends is
@@ -18,11 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+PREDICT, SPARING = "predict", "predict_on_one_core"  # what a model worker is asked
 SOCKET_FD = 3  # where a child finds its end of the socket
 MAX_HEAD_BYTES = 4 << 20
 MAX_PARTS = 64
 _PREFIX = struct.Struct("<IQ")
 PREFIX_BYTES = _PREFIX.size
+_IN_MAILBOX, _SECOND_HALF = 1 << 63, 1 << 62
+_JOINED_BYTES = 64 << 10
+Frame = list[bytes | memoryview]  # prefix, head, and the buffers of the payload
 ITEM_BYTES = {"float32": 4, "float64": 8, "int32": 4, "int64": 8, "uint8": 1}
 
 
@@ -61,7 +65,7 @@ class Message:
         """Return the part of that name."""
         return next((part for part in self.parts if part.name == name), None)
 
-    def buffers(self) -> list[bytes | memoryview]:
+    def buffers(self) -> Frame:
         """Return the buffers of a frame, in order; the parts are not copied."""
         return _frame(self.fields, [(part, [part.data]) for part in self.parts])
 
@@ -73,14 +77,14 @@ class BatchMessage:
     fields: dict[str, Any]
     batches: Sequence[Batch]
 
-    def buffers(self) -> list[bytes | memoryview]:
+    def buffers(self) -> Frame:
         """Return the buffers of a frame, in order; the rows are not copied."""
         return _frame(self.fields, [(batch, batch.rows) for batch in self.batches])
 
 
 def _frame(
     fields: dict[str, Any], parts: Sequence[tuple[Part | Batch, Sequence[bytes | memoryview]]]
-) -> list[bytes | memoryview]:
+) -> Frame:
     sizes = [sum(map(len, buffers)) for _, buffers in parts]
     listed = [
         {"name": part.name, "size": size, "dtype": part.dtype, "shape": part.shape}
@@ -89,6 +93,27 @@ def _frame(
     head = json.dumps({**fields, "parts": listed}).encode()
     prefix = _PREFIX.pack(len(head), sum(sizes))
     return [prefix, head, *(buffer for _, buffers in parts for buffer in buffers)]
+
+
+def without_payload(frame: Frame, half: int) -> Frame:
+    """Return a frame whose payload the receiver finds in that half of a mailbox."""
+    head, payload = _PREFIX.unpack(frame[0])
+    mark = _IN_MAILBOX | (_SECOND_HALF if half else 0)
+    return [_PREFIX.pack(head, payload | mark), frame[1]]
+
+
+def joined(frame: Frame) -> Frame:
+    """Join what is small: each buffer that is sent by itself may wake the receiver up."""
+    if sum(map(len, frame)) <= _JOINED_BYTES:
+        return [b"".join(frame)]
+    return [b"".join(frame[:2]), *frame[2:]]
+
+
+def split_prefix(prefix: bytes) -> tuple[bytes, int | None]:
+    """Return the prefix without its marks, and the half of the mailbox that has the payload."""
+    head, payload = _PREFIX.unpack(prefix)
+    half = int(bool(payload & _SECOND_HALF)) if payload & _IN_MAILBOX else None
+    return _PREFIX.pack(head, payload & ~(_IN_MAILBOX | _SECOND_HALF)), half
 
 
 def read_prefix(prefix: bytes, *, max_payload: int) -> tuple[int, int]:

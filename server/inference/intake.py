@@ -165,6 +165,8 @@ class Intake:
             self._changed = asyncio.Event()
 
     async def _judge(self, model: Model) -> dict[str, Any]:
+        if await asyncio.to_thread(self._store.verify, model.digest) is None:
+            raise BadModel("the file here is damaged; upload it again")
         path = str(self._store.path(model.digest).resolve())
         await self._ask("server.inference.gate_child", {"path": path})
         config = {"path": path, "manifest": model.manifest}

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from server.inference import keras_model
 from server.inference.child import Handler, serve
+from server.inference.frames import PREDICT, SPARING
 from server.inference.keras_engine import KerasEngine, settle
 from server.inference.model_runs import handler, warm_up
 
@@ -23,7 +24,7 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     batches = sorted({1, config.get("max_batch", 1)})
     warm_up(engine.predict, engine.inputs, batches=batches, runs=_WARM_UPS)
     settle()
-    return {"engine": "keras"}, {"predict": handler(engine.predict)}
+    return {"engine": "keras"}, dict.fromkeys((PREDICT, SPARING), handler(engine.predict))
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def load(path: Path) -> KerasModel:
             f"Keras {keras.__version__} cannot load the model: {first_line(error)}",
             reason="keras-refused",
         ) from error
+    _check_stateless(model)
     signature = _signature(model)
     _check_inputs(signature.inputs)
     return KerasModel(model, format_, tuple(repairs), signature)
@@ -133,6 +134,16 @@ def first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line.removeprefix(_REASON).strip() for line in lines if line.startswith(_REASON)]
     return (told or lines or [type(error).__name__])[0][:_REASON_CHARS]
+
+
+def _check_stateless(model: Any) -> None:
+    for layer in model._flatten_layers():
+        if getattr(layer, "stateful", False):
+            raise BadModel(
+                f"layer {layer.name!r} is stateful: one caller's input would change the next "
+                "one's answer; build the model with stateful=False and save it again",
+                reason="stateful-layer",
+            )
 
 
 def _signature(model: Any) -> Signature:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.errors import BadModel
+from server.errors import BadModel, UnusableInput
 from server.inference.child import Handler, to_array, to_part
 from server.inference.frames import Message
 
@@ -27,7 +27,7 @@ def handler(predict: Predict) -> Handler:
         # a boundary: a model's own graph may fail on an input in any way
         except Exception as error:
             said = " ".join(str(error).split())[:_REASON_CHARS] or type(error).__name__
-            raise BadModel(f"the model cannot be run on this input: {said}") from error
+            raise UnusableInput(f"the model cannot be run on this input: {said}") from error
         return Message({}, [to_part(name, value) for name, value in outputs.items()])
 
     return run

@@ -5,14 +5,14 @@
     call --> bounded queue --> lane 1: child, one call at a time
                           `--> lane 2: child, ...
 
-A lane starts its child, gives it the next call, and starts another when the child dies or has
-served long enough. A caller that goes away before its turn is skipped; a call that has begun is
+A lane starts its child, gives it the next call or two, and starts another when the child dies or
+has served long enough. A caller that goes away before its turn is skipped; a call that has begun is
 finished, because the child cannot be interrupted, and its answer is dropped.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from server.errors import Overload, ServerError, WorkerFailed
 from server.inference.frames import BatchMessage, Message
 from server.inference.memory import process_bytes
 from server.inference.process import Child
+from server.shielding import whole
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0
@@ -47,6 +48,9 @@ class ChildKind:
         Whether a first child that does not start is tried again; else the pool fails.
     check : callable or None
         Awaited before every start; what it raises fails the pool.
+    in_flight : int
+        Calls that a child is given at once, 1 or 2: it runs one after the other, and finds the next
+        there when it has answered the first.
     """
 
     module: str
@@ -57,6 +61,7 @@ class ChildKind:
     max_calls: int = 2000
     keeps_trying: bool = False
     check: Callable[[], Awaitable[None]] | None = None
+    in_flight: int = 1
 
 
 class ChildPool:
@@ -86,6 +91,7 @@ class ChildPool:
         self._queue: asyncio.Queue[_Job] = asyncio.Queue(max_queue)
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._alive: set[Child] = set()
+        self._busy = 0
         self._failure: ServerError | None = None  # why no child will ever answer again
         self._lanes = [spawn(self._lane()) for _ in range(size)]
 
@@ -102,9 +108,19 @@ class ChildPool:
         return await asyncio.shield(self._ready)
 
     @property
+    def in_flight(self) -> int:
+        """How many calls a child is given at once."""
+        return self._kind.in_flight
+
+    @property
     def has_failed(self) -> bool:
         """Whether no child will ever answer again."""
         return self._failure is not None
+
+    @property
+    def busy(self) -> int:
+        """How many calls are being answered."""
+        return self._busy
 
     @property
     def alive(self) -> int:
@@ -135,6 +151,7 @@ class ChildPool:
             raise Overload(f"{self._queue.maxsize} calls wait already") from None
         return await answer
 
+    @whole
     async def close(self) -> None:
         """End every child and refuse what still waits."""
         for lane in self._lanes:
@@ -143,6 +160,7 @@ class ChildPool:
         self._fail(Overload("the process was stopped"))
 
     async def _lane(self) -> None:
+        failed_starts = 0
         while await self._is_startable():
             try:
                 child = await Child.start(
@@ -155,12 +173,13 @@ class ChildPool:
                 if not self._ready.done() and not self._kind.keeps_trying:
                     self._fail(error)
                     return
-                if not self._alive:
+                failed_starts += 1
+                if not self._alive and failed_starts > 1:  # one may have been bad luck
                     self._refuse_waiting(error)
                 await asyncio.sleep(_RESTART_PAUSE_S)
                 continue
             self._alive.add(child)
-            failed = False
+            failed, failed_starts = False, 0
             try:
                 if not self._ready.done():
                     self._ready.set_result(child.ready)
@@ -198,43 +217,66 @@ class ChildPool:
 
     async def _serve(self, child: Child) -> bool:
         """Give calls to a child until it is spent; True when it failed before."""
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         died = asyncio.ensure_future(child.wait())
+        died.add_done_callback(lambda _: _end(over))
+        turns = iter(range(self._kind.max_calls))
         try:
-            for _ in range(self._kind.max_calls):
-                job = await self._next(died)
-                if job is None:
-                    _log.error("child failed", extra=self._fields("it died while idle"))
-                    await asyncio.sleep(_RESTART_PAUSE_S)
-                    return True
-                message, answer = job
-                try:
-                    result = await child.call(message, timeout_s=self._kind.call_timeout_s)
-                except WorkerFailed as error:
-                    _settle(answer, error)
-                    _log.error("child failed", extra=self._fields(error.detail))
-                    return True
-                except ServerError as error:
-                    _settle(answer, error)
-                except asyncio.CancelledError:
-                    _settle(answer, Overload("the process was stopped"))
-                    raise
-                except Exception:  # a boundary: nobody may wait for an answer that never comes
-                    _settle(answer, WorkerFailed("the call could not be made"))
-                    _log.exception("child could not be called", extra=self._fields("unforeseen"))
-                    return True
-                else:
-                    if not answer.done():
-                        answer.set_result(result)
-            return False
+            hands = (self._hand(child, over, turns) for _ in range(self._kind.in_flight))
+            if any(await asyncio.gather(*hands)):
+                return True
+            if not died.done():
+                return False
+            _log.error("child failed", extra=self._fields("it died while idle"))
+            await asyncio.sleep(_RESTART_PAUSE_S)
+            return True
         finally:
             died.cancel()
 
-    async def _next(self, died: asyncio.Future[None]) -> _Job | None:
-        """Wait for a call whose caller is still there; None when the child has died meanwhile."""
+    async def _hand(self, child: Child, over: asyncio.Future[None], turns: Iterator[int]) -> bool:
+        """Give one call after the other to a child; True when it failed in one of them."""
+        for _ in turns:
+            job = await self._next(over)
+            if job is None:
+                return False
+            if (failure := await self._give(child, *job)) is not None:
+                _end(over)  # before anybody hears of it: the next call is for the next child
+                _settle(job[1], failure)
+                await child.end()  # what else it was given fails now
+                return True
+        return False
+
+    async def _give(
+        self, child: Child, message: Message | BatchMessage, answer: asyncio.Future[Message]
+    ) -> WorkerFailed | None:
+        """Have a child answer a call; say why when it can answer no more."""
+        self._busy += 1
+        try:
+            result = await child.call(message, timeout_s=self._kind.call_timeout_s)
+        except WorkerFailed as error:
+            _log.error("child failed", extra=self._fields(error.detail))
+            return error
+        except ServerError as error:
+            _settle(answer, error)
+        except asyncio.CancelledError:
+            _settle(answer, self._failure or Overload("the process was stopped"))
+            raise
+        except Exception:  # a boundary: nobody may wait for an answer that never comes
+            _log.exception("child could not be called", extra=self._fields("unforeseen"))
+            return WorkerFailed("the call could not be made")
+        else:
+            if not answer.done():
+                answer.set_result(result)
+        finally:
+            self._busy -= 1
+        return None
+
+    async def _next(self, over: asyncio.Future[None]) -> _Job | None:
+        """Wait for a call whose caller is still there; None when the child can answer no more."""
         while True:
             turn = asyncio.ensure_future(self._queue.get())
             try:
-                either: set[asyncio.Future[Any]] = {turn, died}
+                either: set[asyncio.Future[Any]] = {turn, over}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
                 if not turn.cancel():  # a call had come in this very moment
@@ -245,6 +287,11 @@ class ChildPool:
                 return None
             if not turn.result()[1].done():
                 return turn.result()
+
+
+def _end(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)
 
 
 def _settle(answer: asyncio.Future[Message], error: ServerError) -> None:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,16 +23,15 @@ from server.errors import (
     WorkerFailed,
     every_error,
 )
-from server.inference import frames
-from server.inference.frames import SOCKET_FD, BadFrame, BatchMessage, Message
+from server.inference.channel import BUFFER_BYTES, Channel
+from server.inference.frames import SOCKET_FD, BatchMessage, Message
+from server.inference.mailbox import Mailbox
 from server.shielding import run_to_end
 
 _log = logging.getLogger(__name__)
 _FOLDER = "spectrogrampredictor-"
 _STALE = re.compile(re.escape(_FOLDER) + r"([0-9]{1,10})-[a-z0-9_]{8}")
 _ROOT = Path(server.__file__).parent.parent
-_MAX_ANSWER_BYTES = 256 << 20
-_BUFFER_BYTES = 256 << 10
 _WORDS_BYTES = 8192
 _KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
 _ENVIRONMENT = {
@@ -77,11 +77,11 @@ class Child:
     def __init__(
         self,
         process: tuple[asyncio.SubprocessTransport, _Output],
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        channel: Channel,
         folder: Path,
     ) -> None:
         self._transport, self._output = process
-        self._reader, self._writer = streams
+        self._channel = channel
         self._folder = folder
         self.pid = self._transport.get_pid()
         self.ready: dict[str, Any] = {}
@@ -138,25 +138,33 @@ class Child:
     async def _launch(
         cls, module: str, *, nice: int, output: int | None
     ) -> tuple[Self, dict[str, Any]]:
-        folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
-        given: list[int] = []
-        try:
-            if output is not None:  # above the number that the socket moves to
-                given.append(fcntl.fcntl(output, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 1))
+        with ExitStack() as undo, ExitStack() as inherited:
+            folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            boxes = [Mailbox.make(child_writes=writes) for writes in (False, True)]
+            given: dict[str, int] = {}
+            fds = {"output_fd": output}
+            for name, box in zip(("inbox_fd", "outbox_fd"), boxes, strict=True):
+                if box is not None:
+                    undo.callback(box.close)
+                    fds[name] = box.fd
+            for name, fd in fds.items():
+                if fd is not None:  # above the number that the socket moves to
+                    given[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 1)
+                    inherited.callback(os.close, given[name])
             ours, theirs = socket.socketpair()
             with theirs:
-                process = await _spawn(module, theirs.fileno(), folder, nice=nice, given=given)
-            child = cls(process, await _connect(ours, process), folder)
-            return child, {"output_fd": given[0]} if given else {}
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        finally:
-            for fd in given:
-                os.close(fd)
+                process = await _spawn(
+                    module, theirs.fileno(), folder, nice=nice, given=list(given.values())
+                )
+            channel = Channel(*await _connect(ours, process), *boxes)
+            undo.pop_all()
+        return cls(process, channel, folder), dict(given)
 
     async def call(self, message: Message | BatchMessage, *, timeout_s: float) -> Message:
         """Send a message and return the answer; after `WorkerFailed` the child must be ended.
+
+        A second call may be made meanwhile.
 
         Raises
         ------
@@ -165,29 +173,10 @@ class Child:
         WorkerFailed
             If the child died, answered nonsense or took too long.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                for buffer in message.buffers():
-                    await self._send(memoryview(buffer))
-                prefix = await self._reader.readexactly(frames.PREFIX_BYTES)
-                sizes = frames.read_prefix(prefix, max_payload=_MAX_ANSWER_BYTES)
-                head = await self._reader.readexactly(sizes[0])
-                answer = frames.decode(head, await self._reader.readexactly(sizes[1]))
-        except TimeoutError as error:
-            raise WorkerFailed(f"no answer within {timeout_s:g} s") from error
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise WorkerFailed("the process ended before it answered") from error
-        except BadFrame as error:
-            raise WorkerFailed("the process answered nonsense") from error
+        answer = await self._channel.ask(message, timeout_s=timeout_s)
         if (problem := answer.fields.get("problem")) is not None:
             raise _told(problem)
         return answer
-
-    async def _send(self, buffer: memoryview) -> None:
-        """Send in pieces, so that other requests get their turn beside a large sound."""
-        for start in range(0, len(buffer), _BUFFER_BYTES):
-            self._writer.write(buffer[start : start + _BUFFER_BYTES])
-            await self._writer.drain()
 
     async def wait(self) -> None:
         """Return when the process has ended."""
@@ -198,7 +187,7 @@ class Child:
         await run_to_end(self._end())
 
     async def _end(self) -> None:
-        self._writer.close()
+        self._channel.close()
         self._transport.close()  # kills the process where it still runs
         await self._output.ended.wait()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
@@ -232,7 +221,7 @@ async def _connect(
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     sock.setblocking(False)
     try:
-        return await asyncio.open_connection(sock=sock, limit=_BUFFER_BYTES)
+        return await asyncio.open_connection(sock=sock, limit=BUFFER_BYTES)
     except BaseException:
         process[0].close()
         raise

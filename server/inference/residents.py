@@ -19,6 +19,7 @@ from server.inference.pool import ChildPool
 _log = logging.getLogger(__name__)
 _WAIT_FOR_ROOM_S = 10.0
 _MEASURE_S = 5.0  # a worker in use is measured no more often
+_KNOWN = 4096  # models whose memory is remembered when they are not loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Residents:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._residents: dict[Digest, Resident] = {}
+        self._known: dict[Digest, int] = {}  # what workers took when they had been loaded
         self._room = asyncio.Condition()
 
     def __len__(self) -> int:
@@ -109,6 +111,27 @@ class Residents:
             return True
         fits = self.memory_bytes + more_bytes <= self._budget.memory_bytes
         return fits and len(self._residents) < self._budget.models
+
+    def known_bytes(self, digest: Digest) -> int | None:
+        """Return what a model took when it had been loaded the last time.
+
+        Raises
+        ------
+        MemoryShort
+            If that alone is over the budget.
+        """
+        known = self._known.get(digest)
+        if known is not None:
+            self._check_alone(known)
+        return known
+
+    def _check_alone(self, taken: int) -> None:
+        if taken > self._budget.memory_bytes:
+            raise MemoryShort(
+                f"the model takes {taken >> 20} MiB of memory; all models may "
+                f"take {self._budget.memory_bytes >> 20} MiB",
+                retry_after_s=60,
+            )
 
     async def make_room(self, more_bytes: int) -> None:
         """Unload idle models, or wait until models become idle, until one more fits.
@@ -153,22 +176,26 @@ class Residents:
         Raises
         ------
         MemoryShort
-            If this worker alone is over the budget.
+            If this worker alone is over the budget: it is unloaded when nobody uses it any more.
         """
         now = time.monotonic()
         if now - resident.measured_at < _MEASURE_S:
             return
+        is_fresh = resident.measured_at < 0
         resident.measured_at = now
         # a worker that is being replaced has no memory to measure
-        resident.memory_bytes = await resident.pool.memory_bytes() or resident.memory_bytes
-        if resident.memory_bytes > self._budget.memory_bytes:
-            raise MemoryShort(
-                f"the model takes {resident.memory_bytes >> 20} MiB of memory; all models may "
-                f"take {self._budget.memory_bytes >> 20} MiB",
-                retry_after_s=60,
-            )
+        if taken := await resident.pool.memory_bytes():
+            resident.memory_bytes = taken
+            if is_fresh:  # later it holds what large inputs took
+                self._remember(digest, taken)
+        self._check_alone(resident.memory_bytes)
         await self._keep_within_budget()
         await self._tell_those_who_wait()
+
+    def _remember(self, digest: Digest, taken: int) -> None:
+        self._known[digest] = taken
+        if len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
 
     async def evict(self, digest: Digest, *, only: Resident | None = None) -> None:
         """Unload a model at once; with `only`, unless another took its place."""

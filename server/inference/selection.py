@@ -9,7 +9,9 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +32,8 @@ from server.tasks.contract import Signature
 _OPEN_SIZES = (256, 97, 1024, 22_050)  # what an axis that a model leaves open is tried with
 _SIZES_COMPARED = 2
 _MAX_ROW_ITEMS = 16 << 20
+_MOST_LOADED_TWICE = 128 << 20  # larger models are held in memory once only
+_TURNS, _TURNS_CPU_S = 7, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ def choose(engine: KerasEngine, signature: Signature, binding: Mapping[str, Any]
     try:
         if widths := engine.widths():
             raise NotConvertible(f"the model computes in {', '.join(widths)}")
+        if (inputs := sum(map(len, known))) < compare.LEAST_INPUTS:
+            raise NotConvertible(f"only {inputs} of the fixed inputs tell two engines apart")
         data = convert.to_onnx(engine, signature)
         candidate = _session(data)
         alone = _worst(candidate, known, batch=1)
@@ -85,8 +91,12 @@ def choose(engine: KerasEngine, signature: Signature, binding: Mapping[str, Any]
         "inputs": sum(map(len, known)),
         "max_abs_difference": max(alone, together) if batches["max_batch"] > 1 else alone,
     }
-    version = onnxruntime.__version__
-    served = {"name": "onnxruntime", "version": version, "precision": "float32"}
+    served = {
+        "name": "onnxruntime",
+        "version": onnxruntime.__version__,
+        "precision": "float32",
+        "rows": _rows(candidate, data, known[0], batches["max_batch"]),
+    }
     return Choice({"engine": served, "conversion": conversion, **batches}, data)
 
 
@@ -133,6 +143,31 @@ def _worst(engine: KerasEngine | OnnxEngine, known: Sequence[list[Case]], *, bat
     return max(compare.worst_difference(_run(engine), group, batch=batch) for group in known)
 
 
+def _rows(engine: OnnxEngine, data: bytes, known: Sequence[Case], largest: int) -> str:
+    """Say how the rows of a batch are run: together on all cores, or apart with a core each.
+
+    What costs less processor time is taken; both take turns, so that other work on this machine
+    disturbs them alike.
+    """
+    if largest == 1 or len(data) > _MOST_LOADED_TWICE:
+        return "together"
+    rows = [row for row, _ in known[:largest]]
+    batch, apart = compare.joined(rows), OnnxEngine(data, threads=1)
+    spent: list[tuple[float, float]] = []
+    while len(spent) < _TURNS and sum(map(sum, spent)) < _TURNS_CPU_S:
+        both = _cpu_s(lambda: engine.predict(batch))
+        each = _cpu_s(lambda: [apart.predict(row) for row in rows])
+        spent.append((both, each))
+    together_s, apart_s = (statistics.median(turns) for turns in zip(*spent, strict=True))
+    return "apart" if apart_s < together_s else "together"
+
+
+def _cpu_s(work: Callable[[], object]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
 def _session(data: bytes) -> OnnxEngine:
     try:
         return OnnxEngine(data, threads=len(os.sched_getaffinity(0)))
@@ -160,17 +195,30 @@ def _runnable(
     refusal = "no size of its open axes is small enough"
     for shapes in row_shapes(signature, binding):
         try:
-            engine.predict({name: np.zeros((1, *s), dtype) for name, (s, dtype) in shapes.items()})
+            answer = engine.predict(
+                {name: np.zeros((1, *s), dtype) for name, (s, dtype) in shapes.items()}
+            )
         # a boundary: a model's own graph may fail in any way
         except Exception as error:
             refusal = first_line(error)
         else:
+            _check_outputs(answer)
             found.append(shapes)
         if len(found) == _SIZES_COMPARED:
             break
     if not found:
         raise BadModel(f"the model cannot be run: {refusal}")
     return found
+
+
+def _check_outputs(answer: Rows) -> None:
+    for name, values in answer.items():
+        if values.ndim == 0 or values.shape[0] != 1:
+            raise BadModel(
+                f"axis 0 of output {name!r} is no batch axis: one row gives the shape "
+                f"{list(values.shape)}",
+                reason="output-batch",
+            )
 
 
 def row_shapes(signature: Signature, binding: Mapping[str, Any]) -> Iterator[Shapes]:

@@ -8,6 +8,7 @@
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from server.inference.frames import Part
 from server.inference.pool import ChildKind, ChildPool, Spawn
 from server.inference.residents import Budget, Resident, Residents
 
+_log = logging.getLogger(__name__)
 _MAX_WAITING = 64
 
 Record = Mapping[str, Any]  # what intake found of a model
@@ -59,6 +61,8 @@ class ModelWorkers:
         Called after a model took its worker down.
     on_recovery : callable
         Called after it answered again.
+    are_cores_wanted : callable
+        Whether other work would have the cores that a single row does not need.
     """
 
     def __init__(
@@ -69,11 +73,13 @@ class ModelWorkers:
         spawn: Spawn,
         on_crash: Callable[[Digest], Awaitable[None]],
         on_recovery: Callable[[Digest], Awaitable[None]],
+        are_cores_wanted: Callable[[], bool],
     ) -> None:
         self._engine_of = engine_of
         self._spawn = spawn
         self._on_crash = on_crash
         self._on_recovery = on_recovery
+        self._are_cores_wanted = are_cores_wanted
         self._crashed: set[Digest] = set()
         self._residents = Residents(budget)
         self._loads: dict[Digest, asyncio.Future[None]] = {}  # until their place is made
@@ -147,20 +153,30 @@ class ModelWorkers:
     @asynccontextmanager
     async def _use(self, digest: Digest, record: Record) -> AsyncIterator[Resident]:
         """Hold a model loaded while the block runs."""
-        while (resident := self._residents.get(digest)) is None:
-            await self._admit(digest, record)
+        resident = await self._resident(digest, record)
         async with self._residents.using(digest, resident):
             try:
                 await resident.pool.ready()
-                await self._residents.measure(digest, resident)
             except ServerError:
                 await self._residents.evict(digest, only=resident)
                 raise
+            await self._residents.measure(digest, resident)
             try:
                 yield resident
             finally:
                 if resident.pool.has_failed:  # whoever asks next has it loaded anew
                     await self._residents.evict(digest, only=resident)
+
+    async def _resident(self, digest: Digest, record: Record) -> Resident:
+        """Return a model that is loaded or loading, after making a place for it where needed."""
+        while True:
+            resident = self._residents.get(digest)
+            if resident is None:
+                await self._admit(digest, record)
+            elif resident.pool.has_failed:
+                await self._residents.evict(digest, only=resident)
+            else:
+                return resident
 
     async def _admit(self, digest: Digest, record: Record) -> None:
         """Wait until a model has its place; the first who asks has it made for all."""
@@ -184,21 +200,30 @@ class ModelWorkers:
             del self._loads[digest]
             if place.done():
                 place.exception()  # everybody may be gone
-        place.set_result(None)
-        try:
-            await resident.pool.ready()
-        except ServerError:
-            await self._residents.evict(digest, only=resident)
+        # nobody takes its place before those who waited have come: it counts as used meanwhile
+        async with self._residents.using(digest, resident):
+            place.set_result(None)
+            try:
+                await resident.pool.ready()
+            except ServerError:
+                await self._residents.evict(digest, only=resident)
+            else:
+                _log.info("model loaded", extra={"digest": digest.short})
 
     async def _make_place(self, digest: Digest, record: Record) -> Resident:
         engine = await self._engine_of(digest, record)
-        await self._residents.make_room(engine.expected_bytes)
+        expected_bytes = self._residents.known_bytes(digest) or engine.expected_bytes
+        await self._residents.make_room(expected_bytes)
         if self._closed:
             raise Overload("the process was stopped")
         pool = ChildPool(engine.kind, size=1, max_queue=_MAX_WAITING, spawn=self._spawn)
         batcher = Batcher(
-            pool, max_batch=engine.max_batch, max_waiting=_MAX_WAITING, spawn=self._spawn
+            pool,
+            max_batch=engine.max_batch,
+            max_waiting=_MAX_WAITING,
+            spawn=self._spawn,
+            are_cores_wanted=self._are_cores_wanted,
         )
-        resident = Resident(pool, batcher, engine.expected_bytes)
+        resident = Resident(pool, batcher, expected_bytes)
         self._residents.put(digest, resident)
         return resident

@@ -46,7 +46,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def _model_child(server: Server) -> psutil.Process:
+def _worker(server: Server) -> psutil.Process:
     wait_until(lambda: server.children("onnx_child"), "the model is loaded")
     return server.children("onnx_child")[0]
 
@@ -322,7 +322,7 @@ def given(server: Server, hosted: str, wav: bytes) -> list[float]:
 def test_an_idle_worker_that_is_killed_is_replaced(
     server: Server, hosted: str, wav: bytes, given: list[float]
 ) -> None:
-    _model_child(server).kill()
+    _worker(server).kill()
     answers = [server.predict(hosted, wav) for _ in range(2)]
     assert answers[0].status_code in (200, 502, 503)
     assert difference(probabilities(answers[1]), given) < 1e-6
@@ -364,7 +364,7 @@ def test_three_killed_workers_with_answers_between_do_not_disable_the_model(
     digest = server.host(tiny.path("row.h5").read_bytes())
     for _ in range(3):
         probabilities(server.predict(digest, wav))
-        worker = _model_child(server)
+        worker = _worker(server)
         worker.suspend()
         with ThreadPoolExecutor(1) as pool:
             failed = pool.submit(server.predict, digest, wav)

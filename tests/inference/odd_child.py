@@ -17,7 +17,7 @@ import numpy as np
 
 from server.errors import BadModel, SoundTooShort
 from server.inference.child import Handler, serve, to_array, to_part
-from server.inference.frames import Message, Part
+from server.inference.frames import PREDICT, SPARING, Message, Part
 
 
 class Mark(IntEnum):
@@ -57,7 +57,8 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         "hang": hang,
         "nonsense": nonsense,
         "shout": shout,
-        "predict": lambda message: predict(message, config),
+        PREDICT: lambda message: predict(message, config),
+        SPARING: lambda message: predict(message, config),
         "frontend": lambda message: answer_frontend(message, config),
     }
 
@@ -99,7 +100,11 @@ def predict(message: Message, config: dict[str, Any]) -> Message:
     x = tensors["x"]
     firsts = x.reshape(len(x), -1)[:, 0].tolist()
     if (log := config.get("log")) is not None:
-        _append(log, {"rows": len(x), "shape": x.shape, "dtype": str(x.dtype), "firsts": firsts})
+        op = message.fields["op"]
+        _append(
+            log,
+            {"op": op, "rows": len(x), "shape": x.shape, "dtype": str(x.dtype), "firsts": firsts},
+        )
     marks = set(firsts)
     if Mark.HOLD in marks:
         _wait(config["gate"])

@@ -54,10 +54,17 @@ class Gate:
         self._fd = None
 
 
-def odd_kind(config: dict[str, Any], *, call_timeout_s: float = 30.0) -> ChildKind:
+def odd_kind(
+    config: dict[str, Any], *, call_timeout_s: float = 30.0, in_flight: int = 1
+) -> ChildKind:
     """Return a kind of child that never is replaced for its age."""
     return ChildKind(
-        CHILD, config, start_timeout_s=30, call_timeout_s=call_timeout_s, max_calls=1 << 30
+        CHILD,
+        config,
+        start_timeout_s=30,
+        call_timeout_s=call_timeout_s,
+        max_calls=1 << 30,
+        in_flight=in_flight,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from server.errors import BadModel, Overload, ServerError, WorkerFailed
 from server.inference.batcher import Batcher
-from server.inference.frames import Part
+from server.inference.frames import PREDICT, SPARING, Part
 from server.inference.pool import ChildPool
 from tests.inference.odd_child import Mark
 from tests.inference.odd_models import Gate, lines, odd_kind, row, until, values
@@ -24,6 +24,7 @@ class House:
         self.pool: ChildPool
         self.batcher: Batcher
         self.tasks: list[asyncio.Task[None]] = []
+        self.cores_are_wanted = False
 
     def ask(self, *given: float, dtype: str = "float32") -> asyncio.Task[list[Part]]:
         return asyncio.ensure_future(self.batcher.run(row(*given, dtype=dtype)))
@@ -54,7 +55,13 @@ Make = Callable[..., House]
 async def make(tmp_path: Path) -> AsyncIterator[Make]:
     made: list[House] = []
 
-    def new(*, max_batch: int = 8, max_waiting: int = 64, call_timeout_s: float = 30.0) -> House:
+    def new(
+        *,
+        max_batch: int = 8,
+        max_waiting: int = 64,
+        call_timeout_s: float = 30.0,
+        in_flight: int = 1,
+    ) -> House:
         house = House(tmp_path)
 
         def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -62,10 +69,14 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
             return house.tasks[-1]
 
         config = {"gate": str(house.gate.path), "log": str(house.log)}
-        kind = odd_kind(config, call_timeout_s=call_timeout_s)
+        kind = odd_kind(config, call_timeout_s=call_timeout_s, in_flight=in_flight)
         house.pool = ChildPool(kind, size=1, max_queue=64, spawn=spawn)
         house.batcher = Batcher(
-            house.pool, max_batch=max_batch, max_waiting=max_waiting, spawn=spawn
+            house.pool,
+            max_batch=max_batch,
+            max_waiting=max_waiting,
+            spawn=spawn,
+            are_cores_wanted=lambda: house.cores_are_wanted,
         )
         made.append(house)
         return house
@@ -191,6 +202,61 @@ async def test_a_caller_that_leaves_its_batch_takes_no_answer_from_the_others(ma
     after = house.ask(1.0)
     house.gate.open()
     assert first((await answers(after))[0]) == 2.0
+
+
+async def test_a_full_batch_is_given_to_a_worker_that_has_one(make: Make) -> None:
+    house = make(max_batch=2, in_flight=2)
+    held = await house.hold()
+    asked = [house.ask(float(k)) for k in range(5)]
+    await house.asked(3)  # two are with the worker already
+    house.gate.open()
+    got = await answers(held, *asked)
+    assert house.firsts[1:] == [[0.0, 1.0], [2.0, 3.0], [4.0]]
+    assert [first(answer) for answer in got[1:]] == [2.0 * k for k in range(5)]
+
+
+async def test_rows_that_fill_no_batch_wait_for_more(make: Make) -> None:
+    house = make(max_batch=3, in_flight=2)
+    held = await house.hold()
+    asked = [house.ask(float(k)) for k in range(2)]
+    await house.asked(2)
+    asked.append(house.ask(2.0))
+    await house.asked(0)
+    house.gate.open()
+    await answers(held, *asked)
+    assert house.firsts[1:] == [[0.0, 1.0, 2.0]]
+
+
+@pytest.mark.parametrize("mark", [Mark.DIE, Mark.RAISE])
+@pytest.mark.parametrize("max_batch", [1, 2])
+async def test_rows_behind_one_that_takes_the_worker_down_are_answered(
+    make: Make, mark: Mark, max_batch: int
+) -> None:
+    house = make(max_batch=max_batch, in_flight=2)
+    held = await house.hold()
+    asked = [house.ask(value) for value in (1.0, float(mark), 2.0, 3.0, 4.0)]
+    house.gate.open()
+    got = await answers(held, *asked)
+    assert isinstance(got[2], WorkerFailed)
+    assert [first(got[k]) for k in (1, 3, 4, 5)] == [2.0, 4.0, 6.0, 8.0]
+
+
+async def test_a_stop_answers_everybody_of_two_batches(make: Make) -> None:
+    house = make(max_batch=2, in_flight=2)
+    held = await house.hold()
+    asked = [house.ask(float(k)) for k in range(5)]
+    await house.asked(3)
+    await house.pool.close()
+    got = await answers(held, *asked)
+    assert [type(answer) for answer in got] == [Overload] * 6
+
+
+async def test_a_row_is_run_on_one_core_while_others_want_them(make: Make) -> None:
+    house = make()
+    await answers(house.ask(1.0))
+    house.cores_are_wanted = True
+    await answers(house.ask(2.0))
+    assert [line["op"] for line in lines(house.log)] == [PREDICT, SPARING]
 
 
 async def test_rows_beyond_the_bound_are_refused_at_once(make: Make) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.errors import BadModel
+from server.errors import UnusableInput
 from server.inference.child import to_array, to_part
-from server.inference.frames import Message
+from server.inference.frames import PREDICT, SPARING, Message
 from server.inference.process import Child
 from tests.inference.conftest import Judged
 
@@ -35,13 +35,15 @@ async def judge(path: Path, output: Path | None) -> dict[str, Any]:
     return record
 
 
-async def start(kind: str, path: Path) -> Child:
-    config = {"path": str(path), "threads": 1, "max_batch": 8}
+async def start(kind: str, path: Path, *, threads: int = 1, apart: bool = False) -> Child:
+    config = {"path": str(path), "threads": threads, "max_batch": 8, "apart": apart}
     return await Child.start(f"server.inference.{kind}_child", config, timeout_s=120, nice=0)
 
 
-async def ask(child: Child, rows: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    answer = await child.call(Message({"op": "predict"}, [to_part(name, rows)]), timeout_s=60)
+async def ask(
+    child: Child, rows: NDArray[np.float32], name: str, *, op: str = PREDICT
+) -> NDArray[np.float32]:
+    answer = await child.call(Message({"op": op}, [to_part(name, rows)]), timeout_s=60)
     (part,) = answer.parts
     assert part.dtype == "float32"
     return to_array(part)
@@ -53,6 +55,24 @@ async def served(judged: Judged) -> AsyncIterator[tuple[Child, str]]:
     child = await start("onnx", judged.folder / "conv2d.onnx")
     yield child, judged.families["conv2d"]["inputs"][0]
     await child.end()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("op", [PREDICT, SPARING])
+async def test_rows_that_are_run_apart_are_answered_as_by_themselves(
+    judged: Judged, served: tuple[Child, str], threads: int, op: str
+) -> None:
+    one, name = served
+    path = judged.folder / "conv2d.onnx"
+    shape = judged.families["conv2d"]["binding"]["inputs"][0]["shape"][1:]
+    rows = np.random.default_rng(7).standard_normal((5, *shape)).astype(np.float32)
+    alone = np.concatenate([await ask(one, row[None], name) for row in rows])
+    child = await start("onnx", path, threads=threads, apart=True)
+    try:
+        assert np.abs(await ask(child, rows, name, op=op) - alone).max() < 1e-6
+        assert np.abs(await ask(child, rows[:1], name, op=op) - alone[:1]).max() < 1e-6
+    finally:
+        await child.end()
 
 
 async def test_the_same_model_becomes_the_same_bytes(judged: Judged, tmp_path: Path) -> None:
@@ -106,7 +126,7 @@ async def test_an_input_that_a_model_cannot_run_on_is_refused(
     converted, name = served
     child = converted if kind == "onnx" else await start("keras", judged.folder / "conv2d.keras")
     try:
-        with pytest.raises(BadModel, match="cannot be run on this input"):
+        with pytest.raises(UnusableInput, match="cannot be run on this input"):
             await ask(child, np.zeros((1, 3, 3, 1), np.float32), name)
         assert np.isfinite(await ask(child, np.zeros((1, 24, 20, 1), np.float32), name)).all()
     finally:
@@ -116,7 +136,7 @@ async def test_an_input_that_a_model_cannot_run_on_is_refused(
 
 async def test_a_message_without_an_input_is_refused(served: tuple[Child, str]) -> None:
     child, _ = served
-    with pytest.raises(BadModel, match="cannot be run on this input"):
+    with pytest.raises(UnusableInput, match="cannot be run on this input"):
         await ask(child, np.zeros((1, 2), np.float32), "elsewhere")
 
 

@@ -61,6 +61,7 @@ class Fleet:
             spawn=self._spawn,
             on_crash=self._crashed,
             on_recovery=self._recovered,
+            are_cores_wanted=lambda: False,
         )
         return self
 
@@ -403,6 +404,39 @@ async def test_a_model_over_the_budget_alone_is_refused(fleet: Fleet) -> None:
         await fleet.answer("a")
     assert fleet.workers.loaded == 0
     assert not fleet.runs("a")
+
+
+async def test_a_model_over_the_budget_alone_is_not_loaded_again_to_be_refused(
+    fleet: Fleet,
+) -> None:
+    fleet.build(memory_mb=100).model("a", allocate_mb=LARGE_MB)
+    for _ in range(3):
+        with pytest.raises(MemoryShort, match="MiB"):
+            await fleet.answer("a")
+    assert fleet.events("start") == ["a"]
+
+
+async def test_a_model_is_expected_to_take_what_it_took(fleet: Fleet) -> None:
+    fleet.build(memory_mb=400)
+    for name in ("a", "b"):
+        fleet.model(name, expected_mb=300)  # far too much
+    await fleet.answer("a")
+    await fleet.workers.evict(name_of("a"))
+    for name in ("b", "a"):
+        await fleet.answer(name)
+    assert fleet.workers.loaded == 2
+
+
+async def test_a_model_is_not_sent_away_before_those_who_waited_for_it_have_come(
+    fleet: Fleet,
+) -> None:
+    fleet.build(models=1)
+    for name in ("a", "b"):
+        fleet.model(name)
+    asked = [fleet.ask(name, 1.0) for name in ("a", "b", "a", "b", "a")]
+    answers = await settled(*asked)
+    assert not [answer for answer in answers if isinstance(answer, BaseException)]
+    assert sorted(fleet.events("start")) == ["a", "b"]
 
 
 async def test_models_that_grew_too_large_in_use_go_as_soon_as_they_are_idle(fleet: Fleet) -> None:
