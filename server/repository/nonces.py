@@ -67,8 +67,9 @@ class Nonces:
 
         def spend(connection: sa.Connection) -> None:
             nonlocal grown
+            known = self._counted(connection)
             removed = connection.execute(_OUT_OF_DATE, {"now": self._clock()}).rowcount
-            if self._counted(connection) - removed >= self._most:
+            if known - removed >= self._most:
                 raise Overload("too many nonces are remembered", retry_after_s=60)
             if connection.execute(new).rowcount != 1:
                 raise BadSignature

@@ -16,6 +16,12 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 class StreamingH11(H11Protocol):
     """Hypercorn's protocol (0.18) with the shortcut that the module describes."""
 
+    @property
+    def expected(self) -> int:
+        """How many bytes are sure to come: what is left of a body of known length, at least 1."""
+        reader = self._counting_reader()
+        return 1 if reader is None else max(1, reader._remaining)
+
     async def handle(self, event: Event) -> None:
         """Take what arrived."""
         reader = self._counting_reader()

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -135,5 +136,7 @@ def _config() -> Config:
     config.h2_max_concurrent_streams = _STREAMS
     config.h2_max_header_list_size = _HEADER_BYTES
     config.max_app_queue_size = _QUEUED_PIECES
+    # Hypercorn's limit of 1000 ends an HTTP/2 connection under the requests that are in flight
+    config.keep_alive_max_requests = sys.maxsize
     config.errorlog = logging.getLogger("hypercorn.error")
     return config

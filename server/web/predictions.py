@@ -32,7 +32,9 @@ from server.web.signed import RawBody, SignedBodies
 from server.web.tensor_bodies import parse_call, tensors_of_bytes, tensors_of_call
 
 _JSON = "application/json"
-_THREAD_VALUES = 1 << 20  # more of them hold the event loop up for longer than a thread's turn
+_THREAD_VALUES = 1 << 17  # more of them are checked in a thread
+_PIECE_VALUES = 1 << 13  # as many numbers are written as text in one turn: 5 ms
+_MAX_JSON_BYTES = 16 << 20  # reading JSON stops everything else, and takes 14 times its memory
 
 
 def v1_prediction_routes(
@@ -46,9 +48,8 @@ def v1_prediction_routes(
         asked = cast(StreamedRequest, request)
         body = asked.stream_body
         if asked.mimetype == _JSON:
-            async with bodies.open(
-                body, max_bytes, asked.path, parse=parse_call, bound=True
-            ) as fields:
+            most = min(max_bytes, _MAX_JSON_BYTES)
+            async with bodies.open(body, most, asked.path, parse=parse_call, bound=True) as fields:
                 return await _call(fields, await predictor.ready(Digest.parse(digest)))
         signed = asked.headers.get(NAME, "")
         async with bodies.open_raw(body, signed, max_bytes, asked.path) as raw:
@@ -69,10 +70,7 @@ def v1_prediction_routes(
         return await _run(model, tensors_of_bytes(raw.data, model.binding["inputs"]))
 
     async def _run(model: ReadyModel, tensors: Sequence[Part]) -> Response:
-        outputs = await predictor.predict_tensors(model, tensors)
-        if sum(math.prod(part.shape) for part in outputs) <= _THREAD_VALUES:
-            return _json(_outputs(model, outputs))
-        return _json(await asyncio.to_thread(_outputs, model, outputs))
+        return _json(await _outputs(model, await predictor.predict_tensors(model, tensors)))
 
     async def _song(raw: RawBody, model: ReadyModel) -> Response:
         fields = take_fields(raw.fields, required={}, optional={"ext": str, "csv": str})
@@ -90,16 +88,28 @@ def _encoded(csv: str) -> bytes:
         raise MalformedRequest("the field 'csv' must be Unicode without lone surrogates") from error
 
 
-def _outputs(model: ReadyModel, outputs: Sequence[Part]) -> str:
-    told = {part.name: {"shape": part.shape, "data": _numbers(part)} for part in outputs}
-    return json.dumps({"model": model.describe(), "outputs": told}, allow_nan=False)
+async def _outputs(model: ReadyModel, outputs: Sequence[Part]) -> str:
+    told = [
+        f'{json.dumps(part.name)}: {{"shape": {json.dumps(part.shape)}, "data": [{numbers}]}}'
+        for part, numbers in [(part, await _numbers(part)) for part in outputs]
+    ]
+    text = f'{{"model": {json.dumps(model.describe())}, "outputs": {{{", ".join(told)}}}'
+    labels = model.binding.get("labels")
+    return text + (f', "labels": {json.dumps(labels)}}}' if labels else "}")
 
 
-def _numbers(part: Part) -> list[float]:
-    numbers = array("f", bytes(part.data)).tolist()
-    if not all(map(math.isfinite, numbers)):
-        raise BadModel(f"the model answered numbers in {part.name!r} that are not finite")
-    return numbers
+async def _numbers(part: Part) -> str:
+    """Write an output's numbers, piece by piece: others get their turn beside many."""
+    numbers = array("f", bytes(part.data))
+    pieces = []
+    for start in range(0, len(numbers), _PIECE_VALUES):
+        if start:
+            await asyncio.sleep(0)
+        piece = numbers[start : start + _PIECE_VALUES].tolist()
+        if not all(map(math.isfinite, piece)):
+            raise BadModel(f"the model answered numbers in {part.name!r} that are not finite")
+        pieces.append(json.dumps(piece)[1:-1])
+    return ", ".join(pieces)
 
 
 def _told(model: ReadyModel, prediction: Prediction) -> str:

@@ -64,6 +64,7 @@ class SignedBodies:
         self._nonces = nonces
         self._memory = memory
         self._max_age_s = max_age_s
+        self._large = asyncio.Semaphore(1)  # what is read takes many times its own memory
 
     @asynccontextmanager
     async def open(
@@ -98,7 +99,8 @@ class SignedBodies:
             if held.size <= THREAD_BYTES:
                 payload = opened(held)
             else:
-                payload = await asyncio.to_thread(opened, held)
+                async with self._large:
+                    payload = await asyncio.to_thread(opened, held)
             await self._spend(payload.nonce, payload.nonce_until)
             yield payload.fields
 

@@ -24,6 +24,7 @@ from server.web.base64_field import decode_base64
 from server.web.signed import THREAD_BYTES
 
 _MAX_RANK = 8
+_LARGEST_WHOLE = 1 << 53  # above it not every whole number is a float
 _MAX_FIELDS = 64
 KEPT_BYTES = THREAD_BYTES  # texts up to this are read in the event loop alone, by one parser
 _kept = simdjson.Parser()  # its memory is a third of the cost of a new one's reading
@@ -197,16 +198,17 @@ def _as_asked(data: memoryview, dtype: str, name: str) -> tuple[bytes | memoryvi
         return data, "float64"  # the worker narrows them at once
     values = data.cast("d")
     try:
-        whole = array("q" if dtype == "int64" else "i", map(_whole, values))
+        # infinity, NaN and what is too large for the type raise
+        whole = array("q" if dtype == "int64" else "i", map(int, values))
     except (ValueError, OverflowError) as error:
-        raise UnusableInput(f"the tensor {name!r} takes whole numbers ({dtype})") from error
+        raise _not_whole(name, dtype) from error
+    if array("d", whole) != array("d", values) or max(map(abs, whole), default=0) > _LARGEST_WHOLE:
+        raise _not_whole(name, dtype)
     return whole.tobytes(), dtype
 
 
-def _whole(value: float) -> int:
-    if not value.is_integer() or abs(value) > 1 << 53:
-        raise ValueError(value)
-    return int(value)
+def _not_whole(name: str, dtype: str) -> UnusableInput:
+    return UnusableInput(f"the tensor {name!r} takes whole numbers ({dtype})")
 
 
 def _row_shape(shape: tuple[int, ...], wanted: Sequence[int | None], name: str) -> tuple[int, ...]:

@@ -54,6 +54,8 @@ def main(folder: Path) -> None:
     save("sequential", _sequential(head), row)
     save("half", _half(head), row, ending="keras")
     save("batch_32", _fixed_batch())
+    save("stateful", _stateful())
+    save("two_answers", _two_answers(), ending="keras")
     save("row_60", _model(features=60))
     save("channels_3", _model(picture=(235, 335, 3)))
     save("two_rows", _two_rows())
@@ -144,6 +146,20 @@ def _half(head: dict[str, Values]) -> Any:
 def _fixed_batch() -> Any:
     features = keras.Input(batch_shape=(32, 58), name="features")
     return keras.Model(features, keras.layers.Dense(10, activation="softmax")(features))
+
+
+def _stateful() -> Any:
+    features = keras.Input(batch_shape=(1, 58), name="features")
+    x = keras.layers.Reshape((58, 1))(features)
+    x = keras.layers.LSTM(2, stateful=True, name="memory")(x)
+    return keras.Model(features, keras.layers.Dense(10, activation="softmax")(x))
+
+
+def _two_answers() -> Any:
+    """Build a model that gives two rows for each."""
+    features = keras.Input((58,), name="features")
+    x = keras.layers.Dense(20)(features)
+    return keras.Model(features, keras.ops.reshape(x, (-1, 10)))
 
 
 def _row(y: sounds.Samples) -> Values:

@@ -64,6 +64,13 @@ def test_50_predictions_at_once_are_answered_or_told_when_to_come_back(
     assert len(served) >= AT_ONCE
 
 
+async def test_an_http2_connection_lasts_for_more_than_a_thousand_requests(server: Server) -> None:
+    async with httpx.AsyncClient(verify=server.tls(), http2=True, timeout=110) as http:
+        for _ in range(130):
+            calls = [http.get(f"{server.api}/test") for _ in range(10)]
+            assert {answer.status_code for answer in await asyncio.gather(*calls)} == {200}
+
+
 async def test_50_predictions_over_one_http2_connection_are_answered_or_refused(
     server: Server, hosted: str, short_wav: bytes, given: list[float]
 ) -> None:

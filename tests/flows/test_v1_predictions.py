@@ -323,6 +323,7 @@ def test_an_open_axis_takes_any_length(server: Server, tiny: TinyModels) -> None
     assert difference(answer, tiny.answers["frames"]) < 1e-5
     longer = output(call(server, digest, {"frames": packed(np.repeat(FRAMES, 7, axis=0))}))
     assert difference(longer, tiny.answers["frames"]) < 1e-5
+    assert output(call(server, digest, {"frames": packed(FRAMES)})) == answer
     refused = send(server, digest, FRAMES.tobytes())
     assert problem_of(refused, 422) == "unusable-input"
     assert "send JSON" in refused.json()["detail"]
@@ -516,6 +517,28 @@ def test_a_model_whose_derived_file_is_damaged_is_made_ready_again(
     assert difference(told(send(server, digest, short_wav)), first) < 1e-6
     assert digest_of(derived.read_bytes()) == derived.name.removesuffix(".onnx")
     assert "Traceback" not in server.log()
+
+
+def test_a_model_whose_own_file_was_altered_is_not_judged_again_but_wanted_anew(
+    new_server: New, tiny: TinyModels, short_wav: bytes
+) -> None:
+    server = new_server().start()
+    model = tiny.path("row.h5").read_bytes()
+    digest = server.host(model)
+    first = told(send(server, digest, short_wav))
+    assert server.stop() == 0
+    for file in (server.models / digest, *server.models.glob("*.onnx")):
+        file.unlink()
+    (server.models / digest).write_bytes(tiny.path("sequential.h5").read_bytes())
+    server.start()
+    wait_until(
+        lambda: send(server, digest, short_wav).status_code != 503, "it is judged", deadline_s=90
+    )
+    refused = send(server, digest, short_wav)
+    assert problem_of(refused, 422) == "model-rejected"
+    assert "damaged; upload it again" in refused.json()["detail"]
+    assert server.upload_signed(model).status_code == 200
+    assert difference(told(send(server, digest, short_wav)), first) < 1e-6
 
 
 def test_a_model_that_an_older_server_judged_is_judged_again(

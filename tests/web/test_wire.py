@@ -85,6 +85,48 @@ async def test_connections_that_share_the_buffer_keep_apart() -> None:
     server.close()
 
 
+@pytest.mark.parametrize("size", [100, 40_000, 250_000])
+async def test_who_expects_much_is_woken_when_it_is_there(size: int) -> None:
+    sent = bytes(k % 251 for k in range(size))
+
+    async def serve(wire: Wire) -> None:
+        assert await wire.read() == b"head"
+        assert await wire.read(size) == sent
+        assert await wire.read() == b"tail"
+
+    async def ask(client: Client) -> None:
+        client[1].write(b"head")
+        await _written(client, sent[: size // 2], sent[size // 2 :])
+        await _written(client, b"tail")
+
+    async def _written(client: Client, *pieces: bytes) -> None:
+        for piece in pieces:
+            await asyncio.sleep(0.002)  # pieces that come apart, less than the patience
+            client[1].write(piece)
+            await client[1].drain()
+        await asyncio.sleep(0.05)  # what follows is not part of it
+
+    await joined(serve, ask)
+
+
+async def test_who_expects_much_gets_what_there_is_when_no_more_comes() -> None:
+    more = asyncio.Event()
+
+    async def serve(wire: Wire) -> None:
+        assert await wire.read(200_000) == bytes(1000)
+        more.set()
+        assert await wire.read(199_000) == bytes(500)
+        assert await wire.read(198_500) == b""
+
+    async def ask(client: Client) -> None:
+        client[1].write(bytes(1000))
+        await more.wait()
+        client[1].write(bytes(500))
+        client[1].write_eof()
+
+    await joined(serve, ask)
+
+
 async def test_who_does_not_read_stops_the_sender() -> None:
     stopped = asyncio.Event()
 
