@@ -105,9 +105,8 @@ async def test_a_power_cut_at_any_point_loses_nothing(
     recorded = set(await house.registry.with_files())
     assert recorded <= set(house.layout.stored())
     assert {digest_of(files[name]) for name in files if name not in house.names()} <= recorded
-    again = after_restart(house)
-    await again.reconcile()
-    await again.sweep()
+    await house.recovery.reconcile()
+    await after_restart(house).sweep()
     assert set(await house.registry.with_files()) == set(house.layout.stored()) == set(digests)
     assert house.names() == []
 
