@@ -11,8 +11,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from stat import S_IMODE
 from typing import TypeVar, TypeVarTuple
 
+from server.repository.fsops import READ_ONLY
 from server.repository.layout import UPLOAD_NAME, Layout
 from server.repository.quiet import Left, Quiet, drop_name, is_still_quiet, open_quiet
 from server.repository.store import ModelStore
@@ -120,8 +122,10 @@ class Batches:
         return Left.LINKS
 
     def _flush(self, name: str, file: Quiet) -> None:
-        self._layout.disk.protect(file.fd)
-        if UPLOAD_NAME.fullmatch(name) is None:  # ours were flushed before they got their names
+        # what staging wrote itself was flushed before it got its name
+        is_ours = UPLOAD_NAME.fullmatch(name) and S_IMODE(file.status.st_mode) == READ_ONLY
+        if not is_ours:
+            self._layout.disk.protect(file.fd)
             self._layout.disk.flush(file.fd)
 
     def _adopt(self, name: str, file: Quiet) -> bool | Left:

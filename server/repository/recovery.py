@@ -64,9 +64,10 @@ class Recovery:
             await asyncio.to_thread(fsops.remove_parts, self._layout.disk, folder)
         stored = set(await asyncio.to_thread(self._layout.stored))
         recorded = set(await self._registry.with_files())
-        for digest in recorded - stored:
+        missing = recorded - stored
+        for digest in missing:
             _log.warning("model file is missing", extra={"digest": digest.short})
-            await self._registry.forget_file(digest, reason=MISSING)
+        await asyncio.gather(*(self._registry.forget_file(d, reason=MISSING) for d in missing))
         for digest in stored - recorded:
             try:
                 await self._promote(digest, starting=True)
@@ -170,10 +171,8 @@ class Recovery:
             return False
         size = await asyncio.to_thread(self._verify_for_good, digest)
         if size is not None:
-            promoted = await self._registry.promote(digest, size)
-            if promoted:
-                _log.info("model promoted", extra={"digest": digest.short, "by": "recovery"})
-            return promoted
+            _log.info("model promoted", extra={"digest": digest.short, "by": "recovery"})
+            return await self._registry.promote(digest, size)
         _log.error("file in the store is damaged", extra={"digest": digest.short})
         if starting:  # later, an upload may be mending it at this very moment
             await asyncio.to_thread(self._store.remove, digest)

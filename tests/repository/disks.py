@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from server.digest import Digest
 from server.repository.fsops import Disk
 
 
@@ -44,6 +45,10 @@ class FailingDisk(Disk):
     def read(self, fd: int, size: int, offset: int) -> bytes:
         self._act("read", fd)
         return super().read(fd, size, offset)
+
+    def digest(self, fd: int) -> Digest:
+        self._act("digest", fd)
+        return super().digest(fd)
 
     def flush(self, fd: int) -> None:
         self._act("flush", fd)

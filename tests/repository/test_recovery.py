@@ -1,13 +1,15 @@
 """server/repository/recovery.py: records and files agree, whatever interrupted the last run."""
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from server.digest import Digest
 from server.repository.registry import State
-from tests.repository.conftest import House, digest_of
+from tests.repository.conftest import House, digest_of, pieces
 
 
 def link_nowhere(name: Path) -> None:
@@ -98,4 +100,70 @@ async def test_what_is_not_intact_is_not_adopted(
     make(house.store.path(digest))
     assert not await house.recovery.adopt_stored(digest)
     assert await house.state_of(digest) is State.REGISTERED
+    assert house.woken == []
+
+
+async def rejected(house: House, data: bytes) -> Digest:
+    digest = await house.promoted(data)
+    model = await house.registry.get(digest)
+    assert model is not None
+    assert await house.registry.reject(model, "no model")
+    return digest
+
+
+async def test_a_rejected_file_is_removed_with_its_state(house: House) -> None:
+    digest = await rejected(house, b"model")
+    assert await house.recovery.remove_rejected(digest)
+    assert not house.store.holds(digest)
+    assert await house.state_of(digest) is State.REGISTERED
+
+
+async def test_a_rejected_file_that_was_declared_anew_stays(house: House) -> None:
+    digest = await rejected(house, b"model")
+    await house.registry.register(digest)
+    assert not await house.recovery.remove_rejected(digest)
+    assert house.store.holds(digest)
+
+
+async def test_an_upload_waits_while_its_rejected_file_is_removed(house: House) -> None:
+    digest = await rejected(house, b"model")
+    async with house.staging.receive(pieces(b"model")) as upload:
+        await asyncio.gather(house.recovery.remove_rejected(digest), house.sweeper.settle(upload))
+    assert house.store.verify(digest) == 5
+    assert await house.state_of(digest) is State.PROMOTED
+
+
+async def test_a_rejected_file_is_not_removed_between_its_arrival_and_its_record(
+    house: House,
+) -> None:
+    """The removal comes when the upload has found the file in its place."""
+    digest = await rejected(house, b"model")
+    removals: list[asyncio.Task[bool]] = []
+    loop = asyncio.get_running_loop()
+
+    def remove_now() -> None:
+        removals.append(loop.create_task(house.recovery.remove_rejected(digest)))
+
+    def look(act: str, name: Path) -> int:
+        if act == "link" and name == house.layout.models / digest.hex:
+            loop.call_soon_threadsafe(remove_now)
+        return 0
+
+    await house.registry.register(digest)
+    model = await house.registry.get(digest)
+    assert model is not None
+    await house.registry.reject(model, "no model")
+    house.disk.fails = look
+    async with house.staging.receive(pieces(b"model")) as upload:
+        await house.sweeper.settle(upload)
+    assert not await removals[0]
+    assert house.store.verify(digest) == 5
+    assert await house.state_of(digest) is State.PROMOTED
+
+
+async def test_a_derived_file_that_no_model_uses_concerns_none(house: House) -> None:
+    name = house.layout.derived(digest_of(b"made"))
+    name.write_bytes(b"made")
+    assert not await house.recovery.forget_derived(digest_of(b"made"))
+    assert not name.exists()
     assert house.woken == []

@@ -133,3 +133,14 @@ async def test_a_write_that_is_cut_short_goes_on(house: House) -> None:
     file.write([b"a" * 500, b"b" * 500, b"c" * 2000])
     assert house.disk.digest(file.fd) == digest_of(b"a" * 500 + b"b" * 500 + b"c" * 2000)
     file.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 512, 513, 1024])
+async def test_pieces_of_any_number_are_one_file(house: House, count: int) -> None:
+    data = bytes(range(256)) * 4
+    async with house.staging.receive(pieces(data[:count], 1)) as upload:
+        assert (upload.size, upload.digest) == (count, digest_of(data[:count]))
+
+
+async def test_the_largest_file_is_known(house: House) -> None:
+    assert house.staging.max_file_bytes == 100_000

@@ -37,7 +37,7 @@ SAMPLE = 40
 FAULTS = ("signal=KILL", "error=EIO", "error=ENOSPC", "error=EINTR")
 # what touches the disk; what only waits, maps memory or wakes a thread does not
 CALLS = (
-    "openat,close,read,pread64,write,writev,pwrite64,ftruncate,fallocate,fsync,fdatasync,linkat,"
+    "openat,close,pread64,write,writev,pwrite64,ftruncate,fallocate,fsync,fdatasync,linkat,"
     "link,rename,renameat,unlink,unlinkat,fchmod,fchmodat,fchown,fcntl,lseek,fstat,newfstatat,"
     "statfs,fstatfs,getdents64"
 )
