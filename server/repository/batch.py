@@ -10,7 +10,6 @@ Each file has an outcome of its own: an error with one of them is nobody else's.
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from stat import S_IMODE
 from typing import TypeVar, TypeVarTuple
 
@@ -70,7 +69,7 @@ class Batches:
             stored.
         """
         with self._using:
-            flushed = self._threads.map(partial(_tried, self._flush), files, files.values())
+            flushed = self._threads.map(lambda name: _tried(self._flush, name, files[name]), files)
             outcomes: dict[str, bool | Left | OSError] = {}
             for (name, file), failure in zip(files.items(), flushed, strict=True):
                 if failure is None:

@@ -13,7 +13,6 @@ The act is a signed upload (`settle`), an unsigned one (`publish`), or a sweep o
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -82,4 +81,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
