@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from server import app, devcert, settings
+from server import app, devcert, offline, settings
 from server.database import DatabaseInUse
+from server.progress import Progress
 from server.settings import SettingsFault
 from server.telemetry import configure_logging
 
@@ -16,6 +17,18 @@ _DESCRIPTION = """\
 Host audio models by their SHA-256 and answer only signed requests.
 
 Everything is set by environment variables; `python -m server settings` lists them."""
+
+_FSCK = """\
+Check every file of the repository against its digest and its record, while no server runs.
+
+A flipped byte is found and named.  --repair mends what can be mended: a damaged model must be
+uploaded again and says so, what was made of a model is made again, what a crash left is removed,
+and what is no model is set aside in MODELS_DIR/quarantine.
+
+exit status:
+  0  all is well, or has been repaired
+  1  faults remain
+  2  it could not be checked: a server is running, or the settings are wrong"""
 
 _EPILOG = """\
 a development server in two lines:
@@ -49,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
     sweep = commands.add_parser("sweep", help="promote and discard uploads once, without a server")
     sweep.set_defaults(command=_sweep)
+    fsck = commands.add_parser(
+        "fsck",
+        help="check every file against its digest and its record, without a server",
+        description=_FSCK,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    fsck.add_argument("--repair", action="store_true", help="mend what can be mended")
+    fsck.set_defaults(command=_fsck)
     listing = commands.add_parser("settings", help="list every setting and its present value")
     listing.set_defaults(command=_settings)
     cert = commands.add_parser("devcert", help="make a development certificate and its authority")
@@ -73,11 +94,27 @@ def _serve(_options: argparse.Namespace) -> int:
 def _sweep(_options: argparse.Namespace) -> int:
     chosen, _ = settings.read_settings(os.environ)  # a sweep signs nothing: it needs no token
     configure_logging("WARNING")
-    report = asyncio.run(app.sweep_once(chosen))
+    report = asyncio.run(offline.sweep_once(chosen))
     for digest in report.promoted:
         print(f"promoted {digest.hex}")
     print(f"{len(report.promoted)} promoted, {report.discarded} discarded, {report.left} left")
     return 0
+
+
+def _fsck(options: argparse.Namespace) -> int:
+    chosen, _ = settings.read_settings(os.environ)  # it signs nothing: it needs no token
+    configure_logging("CRITICAL")  # what it finds is its output
+    progress = Progress()
+    check = offline.fsck_once(chosen, repair=options.repair, progress=progress.show)
+    try:
+        findings = asyncio.run(check)
+    finally:
+        progress.clear()
+    for found in findings:
+        print(f"{found.fault}: {found.name}{' (repaired)' if found.mended else ''}")
+    remaining = sum(not found.mended for found in findings)
+    print(f"{len(findings)} faults, {len(findings) - remaining} repaired")
+    return 1 if remaining else 0
 
 
 def _settings(_options: argparse.Namespace) -> int:

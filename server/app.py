@@ -13,8 +13,7 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,10 +21,10 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from server import allocation, database, privileges
 from server.inference.process import remove_stale_folders
-from server.parts import Inference, Repository, logged
+from server.parts import Inference, Repository, logged, open_repository, owned
 from server.repository.layout import Layout
 from server.repository.nonces import Nonces
-from server.repository.sweep import Sweeper, SweepReport
+from server.repository.sweep import Sweeper
 from server.settings import WARN_TOKEN_BYTES, Bind, Settings, SettingsFault
 from server.signing.keyring import KeyRing
 from server.web import compat
@@ -103,14 +102,15 @@ async def serve(settings: Settings, ports: Ports) -> None:
     _warn(settings)
     allocation.keep_large_blocks()
     remove_stale_folders()
-    with _owned(ports.layout):
+    with owned(ports.layout):
         promoted = asyncio.Event()
-        repository = _open_repository(settings, ports.layout, promoted.set)
+        repository = open_repository(settings, ports.layout, promoted.set)
         try:
-            await repository.sweeper.reconcile()
+            await repository.recovery.reconcile()
             async with asyncio.TaskGroup() as group:
                 inference = Inference(settings, repository, group, promoted=promoted)
                 scheduler = _schedule(repository.sweeper, settings.sweep_interval_s)
+                scrubbing = group.create_task(logged(repository.scrub.run()))
                 try:
                     await inference.engines.reconcile()
                     sites = _sites(settings, repository, inference)
@@ -118,29 +118,11 @@ async def serve(settings: Settings, ports: Ports) -> None:
                     await _listen(settings, ports, sites, stop, inference.intake.stop_waiting)
                 finally:
                     scheduler.shutdown(wait=False)
+                    scrubbing.cancel()
                     await inference.close()
         finally:
             await repository.engine.dispose()
     _log.info("stopped")
-
-
-@contextmanager
-def _owned(layout: Layout) -> Iterator[None]:
-    try:
-        lock = database.owner_lock(layout.lock)
-        with lock:
-            yield
-    except database.LockUnusable as error:
-        raise SettingsFault([f"MODELS_DIR={layout.models}: {error}"]) from error
-
-
-def _open_repository(
-    settings: Settings, layout: Layout, on_promoted: Callable[[], None]
-) -> Repository:
-    try:
-        return Repository(settings, layout, on_promoted=on_promoted)
-    except database.DatabaseUnusable as error:
-        raise SettingsFault([f"DATABASE_URL={settings.database}: {error}"]) from error
 
 
 def _sites(settings: Settings, repository: Repository, inference: Inference) -> tuple[Site, Site]:
@@ -160,6 +142,7 @@ def _sites(settings: Settings, repository: Repository, inference: Inference) -> 
                 bodies=bodies,
                 registry=repository.registry,
                 sweeper=repository.sweeper,
+                recovery=repository.recovery,
                 intake=inference.intake,
                 contracts=inference.contracts,
             ),
@@ -170,7 +153,7 @@ def _sites(settings: Settings, repository: Repository, inference: Inference) -> 
             v1_prediction_routes(
                 inference.predictor, bodies, max_bytes=settings.max_prediction_bytes
             ),
-            health_routes(inference.state),
+            health_routes(lambda: inference.state() | {"scrub": repository.scrub.counts}),
         ],
         pace=pace,
         legacy_status=settings.legacy_status,
@@ -235,28 +218,6 @@ def _schedule(sweeper: Sweeper, interval_s: float) -> AsyncIOScheduler:
 
 async def _swept(sweeper: Sweeper) -> None:
     await sweeper.sweep()
-
-
-async def sweep_once(settings: Settings) -> SweepReport:
-    """Run one sweep without a server.
-
-    Raises
-    ------
-    DatabaseInUse
-        If a server is running on the same models.
-    SettingsFault
-        If the folders cannot be used.
-    """
-    layout = Layout(settings.models_dir, settings.uploads_dir)
-    if faults := layout.faults():
-        raise SettingsFault(faults)
-    with _owned(layout):
-        repository = _open_repository(settings, layout, lambda: None)
-        try:
-            await repository.sweeper.reconcile()
-            return await repository.sweeper.sweep()
-        finally:
-            await repository.engine.dispose()
 
 
 def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

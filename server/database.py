@@ -112,6 +112,10 @@ def migrate(url: str) -> None:
     engine = sa.create_engine(_synchronous(url))
     try:
         _upgrade(engine)
+        with engine.connect() as connection:
+            mode = connection.exec_driver_sql("PRAGMA journal_mode=WAL").scalar()
+        if mode != "wal":  # shared memory is what network file systems lack
+            raise DatabaseUnusable("cannot keep a write-ahead log there; use a local disk")
     except sa.exc.DatabaseError as error:
         raise DatabaseUnusable(f"cannot be used ({error.orig})") from error
     finally:
@@ -129,6 +133,19 @@ def _upgrade(engine: sa.Engine) -> None:
             config.set_main_option("script_location", str(MIGRATIONS))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+async def damage(engine: Engine) -> list[str]:
+    """Let the database check itself; return what is wrong with it."""
+
+    def check(connection: sa.Connection) -> list[str]:
+        return [str(row[0]) for row in connection.exec_driver_sql("PRAGMA integrity_check(20)")]
+
+    try:
+        found = await engine.read(check)
+    except sa.exc.DatabaseError as error:
+        return [str(error.orig)]
+    return [] if found == ["ok"] else found
 
 
 def unsafe_sqlite() -> str | None:

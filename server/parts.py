@@ -10,7 +10,8 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,13 @@ from server.inference.residents import Budget
 from server.inference.workers import ModelWorkers
 from server.repository.derived import DerivedFiles
 from server.repository.layout import Layout
+from server.repository.recovery import Recovery
 from server.repository.registry import Registry, State
+from server.repository.scrub import Scrub
 from server.repository.staging import Staging
 from server.repository.store import ModelStore
 from server.repository.sweep import Sweeper
-from server.settings import Settings
+from server.settings import Settings, SettingsFault
 
 _log = logging.getLogger(__name__)
 _CORES = len(os.sched_getaffinity(0))
@@ -65,6 +68,45 @@ class Repository:
             store=self.store,
             on_promoted=on_promoted,
         )
+        self.recovery = Recovery(
+            layout=layout, registry=self.registry, store=self.store, on_promoted=on_promoted
+        )
+        self.scrub = Scrub(layout, self.recovery, interval_s=settings.scrub_interval_s)
+
+
+@contextmanager
+def owned(layout: Layout) -> Iterator[None]:
+    """Own the repository while the block runs.
+
+    Raises
+    ------
+    DatabaseInUse
+        If another process does.
+    SettingsFault
+        If its lock cannot be used.
+    """
+    try:
+        lock = database.owner_lock(layout.lock)
+        with lock:
+            yield
+    except database.LockUnusable as error:
+        raise SettingsFault([f"MODELS_DIR={layout.models}: {error}"]) from error
+
+
+def open_repository(
+    settings: Settings, layout: Layout, on_promoted: Callable[[], None]
+) -> Repository:
+    """Join the parts of the repository.
+
+    Raises
+    ------
+    SettingsFault
+        If the database cannot be used.
+    """
+    try:
+        return Repository(settings, layout, on_promoted=on_promoted)
+    except database.DatabaseUnusable as error:
+        raise SettingsFault([f"DATABASE_URL={settings.database}: {error}"]) from error
 
 
 class Inference:
@@ -115,6 +157,7 @@ class Inference:
             repository.registry,
             repository.store,
             repository.derived,
+            repository.recovery,
             self.workers,
             timeout_s=settings.intake_timeout_s,
             rejected_keep_s=settings.rejected_keep_s,

@@ -135,6 +135,13 @@ class Settings:
     rejected_keep_s: float = _setting(
         "REJECTED_KEEP_S", 86400.0, "A rejected file is removed after.", unit="s"
     )
+    scrub_interval_s: float = _setting(
+        "SCRUB_INTERVAL_S",
+        86400.0,
+        "Rest between two passes that hash every stored file again.",
+        unit="s",
+        least=1,
+    )
     graceful_s: float = _setting(
         "GRACEFUL_S", 8.0, "A stop takes no longer; requests in flight end.", unit="s", least=1
     )

@@ -30,7 +30,7 @@ from typing import Any
 
 from server.inference import frames
 from server.inference.frames import PREFIX_BYTES, BadFrame, Message, Part
-from server.repository.fsops import remove_parts
+from server.repository.fsops import Disk, remove_parts
 
 MAX_FILES = 65_536
 _SCANNED = 2 * MAX_FILES  # names looked at when the folder is read
@@ -110,7 +110,7 @@ class FeatureFiles:
         if self._is_scanned:
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        remove_parts(self._folder)
+        remove_parts(Disk(), self._folder)
         found: list[tuple[int, str, int]] = []
         with os.scandir(self._folder) as entries:
             for entry in itertools.islice(entries, _SCANNED):

@@ -22,6 +22,7 @@ from server.inference.process import Child
 from server.inference.workers import ModelWorkers
 from server.repository.derived import DerivedFiles
 from server.repository.fsops import NewFile
+from server.repository.recovery import Recovery
 from server.repository.registry import Model, Registry, State
 from server.repository.store import ModelStore
 from server.shielding import run_to_end
@@ -44,6 +45,8 @@ class Intake:
         Holds them.
     derived : DerivedFiles
         Takes what they are converted to.
+    recovery : Recovery
+        Removes what stays rejected.
     workers : ModelWorkers
         Loads what was judged good.
     timeout_s : float
@@ -61,6 +64,7 @@ class Intake:
         registry: Registry,
         store: ModelStore,
         derived: DerivedFiles,
+        recovery: Recovery,
         workers: ModelWorkers,
         *,
         timeout_s: float,
@@ -71,6 +75,7 @@ class Intake:
         self._registry = registry
         self._store = store
         self._derived = derived
+        self._recovery = recovery
         self._workers = workers
         self._timeout_s = timeout_s
         self._rejected_keep_s = rejected_keep_s
@@ -230,6 +235,5 @@ class Intake:
 
     async def _remove_rejected(self) -> None:
         for digest in await self._registry.rejected_before(time.time() - self._rejected_keep_s):
-            await asyncio.to_thread(self._store.remove, digest)
-            await self._registry.forget_file(digest)
-            _log.info("rejected file removed", extra={"digest": digest.short})
+            if await self._recovery.remove_rejected(digest):
+                _log.info("rejected file removed", extra={"digest": digest.short})

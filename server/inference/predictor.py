@@ -227,7 +227,7 @@ def _checked(reply: Any, binding: Mapping[str, Any]) -> tuple[list[list[float]],
 def _refusal(model: Model) -> Exception:
     match model.state:
         case State.REGISTERED:
-            return ModelState("the digest is registered; upload its file")
+            return ModelState(model.reason or "the digest is registered; upload its file")
         case State.REJECTED:
             return BadModel(f"the model was rejected: {model.reason}")
         case State.DISABLED:

@@ -7,13 +7,14 @@
 Each file has an outcome of its own: an error with one of them is nobody else's.
 """
 
-import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from stat import S_IMODE
 from typing import TypeVar, TypeVarTuple
 
-from server.repository.layout import Layout
+from server.repository.fsops import READ_ONLY
+from server.repository.layout import UPLOAD_NAME, Layout
 from server.repository.quiet import Left, Quiet, drop_name, is_still_quiet, open_quiet
 from server.repository.store import ModelStore
 
@@ -58,6 +59,9 @@ class Batches:
     def adopt(self, files: Mapping[str, Quiet]) -> dict[str, bool | Left | OSError]:
         """Store files; returns when all are on disk under their digests.
 
+        A file that cannot be flushed is abandoned: the kernel has forgotten the pages, and a second
+        flush would succeed.
+
         Returns
         -------
         dict
@@ -65,11 +69,14 @@ class Batches:
             stored.
         """
         with self._using:
-            flushed = self._threads.map(lambda file: _tried(os.fsync, file.fd), files.values())
-            outcomes = {
-                name: _tried(self._adopt, name, file) if failure is None else failure
-                for (name, file), failure in zip(files.items(), flushed, strict=True)
-            }
+            flushed = self._threads.map(lambda name: _tried(self._flush, name, files[name]), files)
+            outcomes: dict[str, bool | Left | OSError] = {}
+            for (name, file), failure in zip(files.items(), flushed, strict=True):
+                if failure is None:
+                    outcomes[name] = _tried(self._adopt, name, file)
+                else:
+                    outcomes[name] = failure
+                    _tried(drop_name, self._layout, name, file.status)
             failure = _tried(self._store.flush)
         return outcomes if failure is None else dict.fromkeys(files, failure)
 
@@ -91,7 +98,7 @@ class Batches:
         """Close files; the disk frees those that have lost their last name."""
         with self._using:
             for file in files.values():
-                os.close(file.fd)
+                self._layout.disk.close(file.fd)
 
     def _count(self, names: Sequence[str]) -> int:
         size = 0
@@ -99,7 +106,7 @@ class Batches:
             if size >= _MAX_BYTES:
                 return count
             try:
-                size += os.lstat(self._layout.uploads / name).st_size
+                size += self._layout.disk.status(self._layout.uploads / name).st_size
             except OSError:
                 continue  # what is wrong with it is found when it is opened
         return min(len(names), MAX_FILES)
@@ -110,11 +117,18 @@ class Batches:
             return file
         if self._store.is_file_of(file.digest, file.status):
             return file
-        os.close(file.fd)
+        self._layout.disk.close(file.fd)
         return Left.LINKS
 
+    def _flush(self, name: str, file: Quiet) -> None:
+        # what staging wrote itself was flushed before it got its name
+        is_ours = UPLOAD_NAME.fullmatch(name) and S_IMODE(file.status.st_mode) == READ_ONLY
+        if not is_ours:
+            self._layout.disk.protect(file.fd)
+            self._layout.disk.flush(file.fd)
+
     def _adopt(self, name: str, file: Quiet) -> bool | Left:
-        if not is_still_quiet(file, name):
+        if not is_still_quiet(self._layout.disk, file, name):
             return Left.BUSY  # somebody began to write it while the others were hashed
         return self._store.adopt(file.fd, file.digest)
 

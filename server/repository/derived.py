@@ -5,7 +5,6 @@ or damaged is forgotten, and its model is judged again.
 """
 
 import logging
-import os
 from collections.abc import Set
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from server.repository import fsops
 from server.repository.layout import Layout
 
 _log = logging.getLogger(__name__)
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class DerivedFiles:
@@ -28,6 +26,7 @@ class DerivedFiles:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._disk = layout.disk
 
     def new(self) -> fsops.NewFile:
         """Open a file without a name, for a child process to fill.
@@ -37,7 +36,7 @@ class DerivedFiles:
         OSError
             If the disk has no room.
         """
-        return fsops.NewFile(self._layout.models)
+        return fsops.NewFile(self._disk, self._layout.models)
 
     def path(self, digest: Digest) -> Path:
         """Return where a derived file lies."""
@@ -56,9 +55,8 @@ class DerivedFiles:
         OSError
             If the disk has no room.
         """
-        os.fchmod(file.fd, 0o440)
         file.flush()
-        digest = Digest.of_file(file.fd)
+        digest = self._disk.digest(file.fd)
         if not file.link(self._layout.derived(digest)):
             # an older one of that name may be damaged; these bytes have just been hashed
             file.replace(self._layout.derived(digest))
@@ -67,15 +65,15 @@ class DerivedFiles:
     def is_intact(self, digest: Digest) -> bool:
         """Tell whether the file is here and has the bytes that its name says."""
         try:
-            fd = os.open(self._layout.derived(digest), _READ)
+            fd = self._disk.open(self._layout.derived(digest))
         except OSError:
             return False
         try:
-            return Digest.of_file(fd) == digest
+            return self._disk.digest(fd) == digest
         except OSError:
             return False  # a folder, a pipe, a disk that fails
         finally:
-            os.close(fd)
+            self._disk.close(fd)
 
     def keep_only(self, used: Set[Digest]) -> int:
         """Remove the files that no model uses any longer, and return how many there were."""
@@ -84,7 +82,7 @@ class DerivedFiles:
             if digest in used:
                 continue
             try:
-                self._layout.derived(digest).unlink(missing_ok=True)
+                self._disk.unlink(self._layout.derived(digest))
                 removed += 1
             except OSError as error:
                 # it is not ours then (a folder, say), and it is in nobody's way

@@ -8,6 +8,7 @@
       registry.sqlite3               the registry (and its -wal, -shm)
       .lock                          held by the process that owns the registry
       .part-<16 hex>                 a file on its way to its name; removed at the next start
+      quarantine/                    what `fsck --repair` set aside; never looked at
     uploads_tmp/                     UPLOADS_DIR, on the same file system
       <32 hex>.upload                a complete upload that waits for a sweep
       <any other name>               a file that somebody put here by hand; judged like an upload
@@ -17,14 +18,14 @@ A model is reachable under its digest or not at all: files get their name by a l
 disk.
 """
 
-import os
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.digest import Digest
 from server.repository import fsops
+from server.repository.fsops import Disk
 
 UPLOAD_NAME = re.compile(r"[0-9a-f]{32}\.upload")
 _MODEL_NAME = re.compile(r"[0-9a-f]{64}")
@@ -41,10 +42,13 @@ class Layout:
         Folder of the store.
     uploads : Path
         Folder of staging.
+    disk : Disk
+        What both lie on.
     """
 
     models: Path
     uploads: Path
+    disk: Disk = field(default_factory=Disk, compare=False, repr=False)
 
     @property
     def lock(self) -> Path:
@@ -55,13 +59,19 @@ class Layout:
         """Return the only path of a model file."""
         return self.models / digest.hex
 
+    @property
+    def quarantine(self) -> Path:
+        """The folder of what was set aside."""
+        return self.models / "quarantine"
+
     def derived(self, digest: Digest) -> Path:
         """Return the only path of a derived file."""
         return self.models / f"{digest.hex}{_DERIVED}"
 
     def all_derived(self) -> list[Digest]:
         """List the digests of the derived files that are here, in order."""
-        stems = (name.removesuffix(_DERIVED) for name in _names(self.models) if _DERIVED in name)
+        names = (name for name in self.disk.names(self.models) if name.endswith(_DERIVED))
+        stems = (name.removesuffix(_DERIVED) for name in names)
         return [Digest.parse(stem) for stem in stems if _MODEL_NAME.fullmatch(stem)]
 
     def new_upload(self) -> Path:
@@ -70,36 +80,34 @@ class Layout:
 
     def stored(self) -> list[Digest]:
         """List the digests that have a file in the store, in order."""
-        return [Digest.parse(name) for name in _names(self.models) if _MODEL_NAME.fullmatch(name)]
+        names = self.disk.names(self.models)
+        return [Digest.parse(name) for name in names if _MODEL_NAME.fullmatch(name)]
 
     def staged(self) -> list[str]:
         """List the names in staging that a sweep looks at, in order."""
-        return [name for name in _names(self.uploads) if not name.startswith(".")]
+        return [name for name in self.disk.names(self.uploads) if not name.startswith(".")]
 
     def faults(self) -> list[str]:
         """Make the folders and say why they cannot serve, in one sentence each."""
         found = []
         for setting, folder in (("MODELS_DIR", self.models), ("UPLOADS_DIR", self.uploads)):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                fsops.try_link(folder, folder)
+                fsops.make_folders(self.disk, folder)
+                fsops.try_link(self.disk, folder, folder)
             except OSError as error:
                 found.append(f"{setting}={folder}: cannot be written ({error.strerror})")
-        if not found and self.uploads.samefile(self.models):
+        if found:
+            return found
+        if self.disk.is_same(self.models, self.uploads):
             found.append(
                 "UPLOADS_DIR and MODELS_DIR must be two folders: a sweep empties the first"
             )
-        elif not found:
+        else:
             try:
-                fsops.try_link(self.uploads, self.models)
+                fsops.try_link(self.disk, self.uploads, self.models)
             except OSError as error:
                 found.append(
                     f"UPLOADS_DIR={self.uploads} and MODELS_DIR={self.models} must be on one file "
                     f"system, because promotion links files ({error.strerror})"
                 )
         return found
-
-
-def _names(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries)

@@ -83,5 +83,4 @@ class Nonces:
         return self._count
 
     def _grow(self, by: int) -> None:
-        if self._count is not None:
-            self._count += by
+        self._count = (self._count or 0) + by

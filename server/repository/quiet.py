@@ -5,14 +5,14 @@ is opened without following a link and without waiting, and only the open file i
 """
 
 import errno
-import fcntl
-import os
 import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from os import geteuid
 
 from server.digest import Digest
+from server.repository.fsops import Disk, Status, is_same_file, is_unchanged
 from server.repository.layout import UPLOAD_NAME, Layout
 
 
@@ -38,13 +38,13 @@ class Quiet:
         Open for reading; whoever has this closes it.
     digest : Digest
         Of its bytes.
-    status : os.stat_result
+    status : Status
         Of the open file, after it was hashed.
     """
 
     fd: int
     digest: Digest
-    status: os.stat_result
+    status: Status
 
 
 def open_quiet(layout: Layout, name: str) -> Quiet | Left:
@@ -55,38 +55,38 @@ def open_quiet(layout: Layout, name: str) -> Quiet | Left:
     OSError
         If the disk cannot read it.
     """
+    disk = layout.disk
     try:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(layout.uploads / name, flags)
+        fd = disk.open(layout.uploads / name)
     except OSError as error:
         return _why_closed(layout, name, error)
     quiet = None
     try:
-        before = os.fstat(fd)
+        before = disk.status_of(fd)
         if (fault := _fault(before)) is not None:
             return fault
-        if _is_quiet(fd, name):
-            digest = Digest.of_file(fd)
-            after = os.fstat(fd)
-            if _is_quiet(fd, name) and _unchanged(before, after):
+        if _is_quiet(disk, fd, name):
+            digest = disk.digest(fd)
+            after = disk.status_of(fd)
+            if _is_quiet(disk, fd, name) and is_unchanged(before, after):
                 quiet = Quiet(fd, digest, after)
         return quiet or Left.BUSY
     finally:
         if quiet is None:
-            os.close(fd)
+            disk.close(fd)
 
 
-def is_still_quiet(file: Quiet, name: str) -> bool:
+def is_still_quiet(disk: Disk, file: Quiet, name: str) -> bool:
     """Tell whether nobody has written a file since it was hashed, and nobody writes it now."""
-    return _is_quiet(file.fd, name) and _unchanged(file.status, os.fstat(file.fd))
+    return _is_quiet(disk, file.fd, name) and is_unchanged(file.status, disk.status_of(file.fd))
 
 
-def drop_name(layout: Layout, name: str, status: os.stat_result) -> None:
+def drop_name(layout: Layout, name: str, status: Status) -> None:
     """Remove a name from staging, if it is still this file's."""
     path = layout.uploads / name
     try:
-        if os.path.samestat(os.lstat(path), status):
-            path.unlink()
+        if is_same_file(layout.disk.status(path), status):
+            layout.disk.unlink(path)
     except FileNotFoundError:
         pass
 
@@ -96,7 +96,7 @@ def size_of(layout: Layout, names: Iterable[str]) -> int:
     size = 0
     for name in names:
         try:
-            size += os.lstat(layout.uploads / name).st_size
+            size += layout.disk.status(layout.uploads / name).st_size
         except OSError:
             continue  # settled meanwhile
     return size
@@ -106,34 +106,26 @@ def _why_closed(layout: Layout, name: str, error: OSError) -> Left:
     if error.errno == errno.ENOENT:
         return Left.GONE
     try:
-        return _fault(os.lstat(layout.uploads / name)) or Left.UNREADABLE
+        return _fault(layout.disk.status(layout.uploads / name)) or Left.UNREADABLE
     except OSError:
         return Left.UNREADABLE
 
 
-def _fault(status: os.stat_result) -> Left | None:
+def _fault(status: Status) -> Left | None:
     if stat.S_ISLNK(status.st_mode):
         return Left.SYMLINK
     if not stat.S_ISREG(status.st_mode):
         return Left.NO_FILE
-    if status.st_uid != os.geteuid():
+    if status.st_uid != geteuid():
         return Left.OWNER
     # a second name is fine when it is the store's: a crash between link and unlink leaves it so
     return Left.LINKS if status.st_nlink > 2 else None
 
 
-def _is_quiet(fd: int, name: str) -> bool:
+def _is_quiet(disk: Disk, fd: int, name: str) -> bool:
     """Tell whether no process has the file open for writing."""
     try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except BlockingIOError:
-        return False
+        return not disk.is_written(fd)
     except OSError:
         # no leases on this file system: only what staging itself linked is known to be complete
         return UPLOAD_NAME.fullmatch(name) is not None
-    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return True
-
-
-def _unchanged(before: os.stat_result, after: os.stat_result) -> bool:
-    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)

@@ -58,7 +58,8 @@ class State(StrEnum):
 _PROMOTE = (
     sa.update(model)
     .where(model.c.digest == sa.bindparam("raw"), model.c.state == State.REGISTERED)
-    .values(state=State.PROMOTED, size=sa.bindparam("bytes"), promoted_at=sa.bindparam("now"))
+    .values(state=State.PROMOTED, reason=None)
+    .values(size=sa.bindparam("bytes"), promoted_at=sa.bindparam("now"))
 )
 
 
@@ -77,7 +78,7 @@ class Model:
     record : dict or None
         What intake found: signature and binding of a ready model.
     reason : str or None
-        Why it was rejected or disabled.
+        Why it was rejected or disabled, or must be uploaded again.
     """
 
     digest: Digest
@@ -172,10 +173,12 @@ class Registry:
         return dict(zip(sizes, await self._engine.write_each(changes), strict=True))
 
     @whole
-    async def forget_file(self, digest: Digest) -> bool:
-        """Record that a model's file is gone: it may be uploaded again."""
-        values = {"state": State.REGISTERED, "record": None, "reason": None}
-        return await self._move(digest, list(State), values)
+    async def forget_file(
+        self, digest: Digest, *, reason: str | None = None, states: Iterable[State] = State
+    ) -> bool:
+        """Record that a model's file is gone, and why; False when it is in none of the states."""
+        values = {"state": State.REGISTERED, "record": None, "reason": reason}
+        return await self._move(digest, [*states], values)
 
     @whole
     async def make_ready(self, judged: Model, record: dict[str, Any]) -> bool:
@@ -197,8 +200,7 @@ class Registry:
     @whole
     async def judge_again(self, digest: Digest) -> bool:
         """Send a ready model back to intake: what was made of it is gone or of an older kind."""
-        values = {"state": State.PROMOTED, "record": None}
-        return await self._move(digest, [State.READY], values)
+        return await self._move(digest, [State.READY], {"state": State.PROMOTED, "record": None})
 
     @whole
     async def count_crash(self, digest: Digest) -> bool:

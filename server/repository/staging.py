@@ -5,14 +5,19 @@
     chunks -> unnamed file in uploads_tmp/ -> flushed -> `publish` -> uploads_tmp/<32 hex>.upload
                       |                          `-----> straight into the store (signed uploads)
                       `-> closed on any error: nothing remains
+
+What a request declares is reserved when it is admitted, so that uploads which fit one by one do not
+fill the disk together. Nobody reserves more than a fair share, though: a declared length costs its
+sender nothing. What goes beyond the share is let in as it comes.
 """
 
 import asyncio
-import errno
 import hashlib
-import os
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
 
 from server.digest import Digest
 from server.errors import Overload, ServerError, StorageFull, TooLarge
@@ -23,7 +28,21 @@ from server.shielding import run_to_end
 _BATCH_BYTES = 1 << 20  # one hop to a thread for so much
 _BATCH_PIECES = 512  # or for so many: small pieces take more room than they hold, writev takes 1024
 _DISK_RESERVE = 256 << 20  # never fill the disk to the last byte: the registry lives there too
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Room:
+    """What an admitted request may still write before others are asked.
+
+    Attributes
+    ----------
+    left : int
+        In bytes.
+    """
+
+    left: int = 0
 
 
 class StagedUpload:
@@ -64,11 +83,13 @@ class Staging:
         self, layout: Layout, *, max_file_bytes: int, max_bytes: int, max_uploads: int
     ) -> None:
         self._layout = layout
+        self._disk = layout.disk
         self._max_file_bytes = max_file_bytes
         self._max_bytes = max_bytes
         self._max_uploads = max_uploads
         self._in_flight = 0
         self._bytes_in_flight = 0
+        self._bytes_reserved = 0
         self._bytes_waiting = 0
         self._bytes_published = 0
 
@@ -78,8 +99,8 @@ class Staging:
         return self._max_file_bytes
 
     @asynccontextmanager
-    async def admit(self, declared_bytes: int | None) -> AsyncIterator[None]:
-        """Hold one of the places for an upload request.
+    async def admit(self, declared_bytes: int | None) -> AsyncIterator[Room]:
+        """Hold one of the places for an upload request, and room for what it declares.
 
         Raises
         ------
@@ -90,18 +111,28 @@ class Staging:
         """
         if self._in_flight >= self._max_uploads:
             raise Overload(f"{self._max_uploads} uploads are in flight", retry_after_s=5)
-        self._check_room(declared_bytes or 0)
+        free = self._check_room(declared_bytes or 0)
+        room = Room(min(declared_bytes or 0, min(self._max_bytes, free) // self._max_uploads))
         self._in_flight += 1
+        self._bytes_reserved += room.left
         try:
-            yield
+            yield room
         finally:
             self._in_flight -= 1
+            self._bytes_reserved -= room.left
 
     @asynccontextmanager
     async def receive(
-        self, chunks: AsyncIterable[bytes | memoryview]
+        self, chunks: AsyncIterable[bytes | memoryview], room: Room | None = None
     ) -> AsyncIterator[StagedUpload]:
         """Write a stream to disk; what is neither published nor stored when the block ends is gone.
+
+        Parameters
+        ----------
+        chunks : asynchronous iterable of bytes
+            The file.
+        room : Room, optional
+            What its request reserved.
 
         Raises
         ------
@@ -110,15 +141,16 @@ class Staging:
         StorageFull
             If the disk or the room for uploads is short.
         """
+        room = room or Room()
         try:
-            file = fsops.NewFile(self._layout.uploads)
+            file = fsops.NewFile(self._disk, self._layout.uploads)
         except OSError as error:
             raise _storage_error(error) from error
         sink = _Sink(file)
         try:
             async for batch in _batches(chunks):
-                await self._take(sink, batch)
-            await _on_disk(file.flush)
+                await self._take(sink, batch, room)
+            await on_disk(file.flush)
             yield StagedUpload(file, sink.digest(), sink.size)
         finally:
             self._bytes_in_flight -= sink.size
@@ -127,7 +159,7 @@ class Staging:
     async def publish(self, upload: StagedUpload) -> None:
         """Give an upload its name in staging, where the next sweep finds it."""
         name = self._layout.new_upload()
-        await _on_disk(lambda: upload.file.link(name))
+        await on_disk(lambda: upload.file.link(name))
         self._bytes_waiting += upload.size
         self._bytes_published += upload.size
 
@@ -148,22 +180,34 @@ class Staging:
         """
         self._bytes_waiting = waiting_bytes + self._bytes_published - since
 
-    async def _take(self, sink: "_Sink", batch: list[bytes | memoryview]) -> None:
+    async def _take(self, sink: "_Sink", batch: list[bytes | memoryview], room: Room) -> None:
         size = sum(map(len, batch))
         if sink.size + size > self._max_file_bytes:
             raise TooLarge(
                 f"a model file may have {self._max_file_bytes} bytes", limit=self._max_file_bytes
             )
-        self._check_room(size)
+        reserved = min(size, room.left)
+        self._check_room(size, reserved=reserved)
+        room.left -= reserved
+        self._bytes_reserved -= reserved
         self._bytes_in_flight += size
         sink.size += size
-        await _on_disk(lambda: sink.write(batch))
+        await on_disk(lambda: sink.write(batch))
 
-    def _check_room(self, size: int) -> None:
-        if self._bytes_in_flight + self._bytes_waiting + size > self._max_bytes:
-            raise StorageFull("uploads that wait for a sweep take all the room", retry_after_s=15)
-        if fsops.free_bytes(self._layout.uploads) - size < _DISK_RESERVE:
+    def _check_room(self, size: int, *, reserved: int = 0) -> int:
+        """Return the free bytes of the disk, if there is room for so many more."""
+        others = 0
+        if size > reserved:
+            others = self._bytes_reserved - reserved
+            taken = self._bytes_in_flight + self._bytes_waiting + others
+            if taken + size > self._max_bytes:
+                raise StorageFull(
+                    "uploads that wait for a sweep take all the room", retry_after_s=15
+                )
+        free = self._disk.free_bytes(self._layout.uploads)
+        if free - others - size < _DISK_RESERVE:
             raise StorageFull("the disk has no room for the upload", retry_after_s=60)
+        return free
 
 
 class _Sink:
@@ -177,19 +221,10 @@ class _Sink:
     def write(self, pieces: list[bytes | memoryview]) -> None:
         for piece in pieces:
             self._sha256.update(piece)
-        _write_all(self._file.fd, pieces)
+        self._file.write(pieces)
 
     def digest(self) -> Digest:
         return Digest(self._sha256.digest())
-
-
-def _write_all(fd: int, pieces: list[bytes | memoryview]) -> None:
-    written = os.writev(fd, pieces)
-    for piece in pieces:
-        view = memoryview(piece)[written:]
-        written = max(0, written - len(piece))
-        while view:
-            view = view[os.write(fd, view) :]
 
 
 async def _batches(
@@ -207,18 +242,26 @@ async def _batches(
         yield batch
 
 
-async def _on_disk(work: Callable[[], object]) -> None:
+async def on_disk(work: Callable[[], T]) -> T:
     """Run a disk operation in a thread, to its end even when the request is dropped meanwhile.
 
     The descriptor is closed afterwards, so no thread may still hold it.
+
+    Raises
+    ------
+    StorageFull
+        If the disk is full.
+    ServerError
+        If it fails.
     """
     try:
-        await run_to_end(asyncio.to_thread(work))
+        return await run_to_end(asyncio.to_thread(work))
     except OSError as error:
         raise _storage_error(error) from error
 
 
 def _storage_error(error: OSError) -> ServerError:
-    if error.errno in _FULL:
+    if error.errno in fsops.DISK_FULL:
         return StorageFull("the disk has no room for the upload", retry_after_s=60)
+    _log.error("disk failed", extra={"reason": error.strerror})
     return ServerError("the upload could not be written to disk")

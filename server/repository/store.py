@@ -1,21 +1,24 @@
 """Model files under their digests; the only way in is a link to bytes that were just hashed.
 
-A name that is taken is trusted only after its file was hashed too. What is wrong there (other
-bytes, a link, a FIFO, an empty folder) gives way to the right bytes, in one step.
+A name that is taken is trusted only after its file was hashed too, and flushed: whoever put it
+there may not have come so far. What is wrong there (other bytes, a link, a FIFO, an empty folder)
+gives way to the right bytes, in one step.
 """
 
+import asyncio
 import errno
-import os
 import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from server.digest import Digest
 from server.repository import fsops
+from server.repository.fsops import Status
 from server.repository.layout import Layout
 
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NOTHING = {errno.ENOENT, errno.ELOOP, errno.ENXIO}  # no such name, a symbolic link, a socket
 
 
 class ModelStore:
@@ -29,6 +32,18 @@ class ModelStore:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
+        self._disk = layout.disk
+        self._turns: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, digest: Digest) -> asyncio.Lock:
+        """Return what is held by those who change a model's file and its record together.
+
+        Otherwise a file could be removed between its arrival and its record.
+        """
+        turn = self._turns.get(digest)
+        if turn is None:
+            turn = self._turns[digest] = asyncio.Lock()
+        return turn
 
     def adopt(self, fd: int, digest: Digest) -> bool:
         """Make sure that the store has the model's file; True when these bytes had to go in.
@@ -38,7 +53,7 @@ class ModelStore:
         Parameters
         ----------
         fd : int
-            The very inode whose bytes were hashed, flushed to disk.
+            The very inode whose bytes were hashed, read-only and flushed to disk.
         digest : Digest
             Their SHA-256.
 
@@ -52,34 +67,32 @@ class ModelStore:
         OSError
             If they could not be put there.
         """
-        link = partial(fsops.link_file, fd)
-        return self._adopt(fd, digest, link=link, replace=partial(fsops.replace_file, fd))
+        link = partial(fsops.link_file, self._disk, fd)
+        return self._adopt(fd, digest, link=link)
 
     def adopt_new(self, file: fsops.NewFile, digest: Digest) -> bool:
         """Take a file that has no name yet; otherwise as `adopt`, and its name is on disk."""
-        return self._adopt(file.fd, digest, link=file.link, replace=file.replace)
+        adopted = self._adopt(file.fd, digest, link=file.link)
+        if not adopted:
+            self.flush()  # whoever linked it may not have come so far
+        return adopted
 
     def flush(self) -> None:
         """Wait until the names of all adopted files are on disk."""
-        fsops.flush_folder(self._layout.models)
+        self._disk.flush_folder(self._layout.models)
 
-    def _adopt(
-        self,
-        fd: int,
-        digest: Digest,
-        *,
-        link: Callable[[Path], bool],
-        replace: Callable[[Path], None],
-    ) -> bool:
+    def _adopt(self, fd: int, digest: Digest, *, link: Callable[[Path], bool]) -> bool:
         name = self._layout.model(digest)
-        os.fchmod(fd, 0o440)
         if not link(name):
-            if self.is_file_of(digest, os.fstat(fd)) or self.verify(digest) is not None:
+            if self.is_file_of(digest, self._disk.status_of(fd)) or self._is_kept(digest):
                 return False
-            replace(name)
-        if not self.is_file_of(digest, os.fstat(fd)):
+            fsops.replace_file(self._disk, fd, name)
+        if not self.is_file_of(digest, self._disk.status_of(fd)):
             raise OSError(errno.ESTALE, "the model's file was replaced meanwhile")
         return True
+
+    def _is_kept(self, digest: Digest) -> bool:
+        return self.verify(digest, flushed=True) is not None
 
     def path(self, digest: Digest) -> Path:
         """Return where the model's file lies, or would lie."""
@@ -87,10 +100,20 @@ class ModelStore:
 
     def holds(self, digest: Digest) -> bool:
         """Tell whether the model's file is here, whatever its bytes."""
-        return self._layout.model(digest).is_file()
+        try:
+            return stat.S_ISREG(self._disk.status(self._layout.model(digest)).st_mode)
+        except OSError:
+            return False
 
-    def verify(self, digest: Digest) -> int | None:
+    def verify(self, digest: Digest, *, flushed: bool = False) -> int | None:
         """Hash the model's file.
+
+        Parameters
+        ----------
+        digest : Digest
+            Its name.
+        flushed : bool
+            Wait until the bytes are on disk as well.
 
         Returns
         -------
@@ -103,29 +126,30 @@ class ModelStore:
             If it cannot be read.
         """
         try:
-            fd = os.open(self._layout.model(digest), _READ)
+            fd = self._disk.open(self._layout.model(digest))
         except OSError as error:
-            if error.errno in {errno.ENOENT, errno.ELOOP, errno.ENXIO}:
-                return None  # nothing there, a symbolic link, a socket
+            if error.errno in _NOTHING:
+                return None
             raise
         try:
-            before = os.fstat(fd)
-            if not stat.S_ISREG(before.st_mode) or Digest.of_file(fd) != digest:
+            before = self._disk.status_of(fd)
+            if not stat.S_ISREG(before.st_mode) or self._disk.digest(fd) != digest:
                 return None
-            after = os.fstat(fd)
+            if flushed:
+                self._disk.flush(fd)
+            after = self._disk.status_of(fd)
         finally:
-            os.close(fd)
-        same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-        return after.st_size if same and self.is_file_of(digest, after) else None
+            self._disk.close(fd)
+        same = fsops.is_unchanged(before, after) and self.is_file_of(digest, after)
+        return after.st_size if same else None
 
-    def is_file_of(self, digest: Digest, status: os.stat_result) -> bool:
+    def is_file_of(self, digest: Digest, status: Status) -> bool:
         """Tell whether the model's file is this very inode."""
         try:
-            return os.path.samestat(self._layout.model(digest).lstat(), status)
+            return fsops.is_same_file(self._disk.status(self._layout.model(digest)), status)
         except FileNotFoundError:
             return False
 
     def remove(self, digest: Digest) -> None:
-        """Remove the model's file, if it is here."""
-        self._layout.model(digest).unlink(missing_ok=True)
-        self.flush()
+        """Remove the model's file, if it is here; returns once that is on disk."""
+        fsops.remove_file(self._disk, self._layout.model(digest))

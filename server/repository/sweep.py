@@ -16,18 +16,18 @@ last. An upload of a known digest also mends what lies damaged under its name in
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from server.digest import Digest
-from server.errors import Overload, StorageFull
-from server.repository import fsops
+from server.errors import Overload
 from server.repository.batch import MAX_FILES, Batches
 from server.repository.layout import Layout
 from server.repository.quiet import Left, Quiet, size_of
-from server.repository.registry import Model, Registry, State
-from server.repository.staging import StagedUpload, Staging
+from server.repository.registry import Model, Registry
+from server.repository.staging import StagedUpload, Staging, on_disk
 from server.repository.store import ModelStore
-from server.shielding import run_to_end
+from server.shielding import run_to_end, whole
 
 _MAX_WAITING = 8
 _MENDED = "model file was missing or damaged; an upload mended it"
@@ -107,81 +107,28 @@ class Sweeper:
         finally:
             self._waiting -= 1
 
+    @whole
     async def settle(self, upload: StagedUpload) -> None:
-        """Store an upload whose sender may register: the second half of a signed upload."""
-        judged_again = await self._registry.register(upload.digest)
-        adopt = asyncio.to_thread(self._store.adopt_new, upload.file, upload.digest)
-        try:
-            adopted = await run_to_end(adopt)
-        except OSError as error:
-            raise StorageFull("the model could not be stored", retry_after_s=60) from error
-        if await self._registry.promote(upload.digest, upload.size):
+        """Store an upload whose sender may register: the second half of a signed upload.
+
+        Raises
+        ------
+        StorageFull
+            If the disk has no room for it.
+        ServerError
+            If the disk fails.
+        """
+        async with self._store.turn(upload.digest):
+            judged_again = await self._registry.register(upload.digest)
+            adopted = await on_disk(lambda: self._store.adopt_new(upload.file, upload.digest))
+            promoted = await self._registry.promote(upload.digest, upload.size)
+        if promoted:
             _log.info("model promoted", extra={"digest": upload.digest.short, "by": "upload"})
         elif adopted:
             _log.warning(_MENDED, extra={"digest": upload.digest.short, "by": "upload"})
         elif not judged_again:
             return
         self._on_promoted()
-
-    async def adopt_stored(self, digest: Digest) -> bool:
-        """Promote a registered digest whose file lies in the store: the registry had been lost.
-
-        Parameters
-        ----------
-        digest : Digest
-            What was just registered.
-
-        Returns
-        -------
-        bool
-            True when this call promoted it.
-        """
-        if not self._store.holds(digest):
-            return False
-        try:
-            promoted = await run_to_end(self._promote_stored(digest))
-        except OSError as error:
-            fields = {"digest": digest.short, "reason": error.strerror}
-            _log.error("file in the store could not be read", extra=fields)
-            return False
-        if promoted:
-            self._on_promoted()
-        return promoted
-
-    async def reconcile(self) -> None:
-        """Make the registry agree with the store, whatever interrupted the last run."""
-        for folder in (self._layout.models, self._layout.uploads):
-            await asyncio.to_thread(fsops.remove_parts, folder)
-        stored = set(await asyncio.to_thread(self._layout.stored))
-        recorded = set(await self._registry.with_files())
-        for digest in recorded - stored:
-            _log.warning("model file is missing", extra={"digest": digest.short})
-        await asyncio.gather(*map(self._registry.forget_file, recorded - stored))
-        for digest in stored - recorded:
-            try:
-                await self._promote_stored(digest, starting=True)
-            except OSError as error:
-                # whatever somebody put there must not keep the server from its start
-                fields = {"digest": digest.short, "reason": error.strerror}
-                _log.error("file in the store could not be settled", extra=fields)
-
-    async def _promote_stored(self, digest: Digest, *, starting: bool = False) -> bool:
-        known = await self._registry.get(digest)
-        if known is None:
-            _log.warning("file in the store was never registered", extra={"digest": digest.short})
-            return False
-        if known.state is not State.REGISTERED:
-            return False
-        size = await asyncio.to_thread(self._store.verify, digest)
-        if size is not None:
-            promoted = await self._registry.promote(digest, size)
-            if promoted:
-                _log.info("model promoted", extra={"digest": digest.short, "by": "recovery"})
-            return promoted
-        _log.error("file in the store is damaged", extra={"digest": digest.short})
-        if starting:  # later, an upload may be mending it at this very moment
-            await asyncio.to_thread(self._store.remove, digest)
-        return False
 
     async def _sweep_alone(self) -> SweepReport:
         async with self._lock:
@@ -238,6 +185,18 @@ class Sweeper:
     async def _judge(self, files: Mapping[str, Quiet], report: SweepReport) -> dict[str, _Fate]:
         known = await self._registry.get_many({file.digest for file in files.values()})
         wanted = {name: file for name, file in files.items() if file.digest in known}
+        async with AsyncExitStack() as turns:
+            for digest in known:
+                await turns.enter_async_context(self._store.turn(digest))
+            return await self._promote(files, wanted, known, report)
+
+    async def _promote(
+        self,
+        files: Mapping[str, Quiet],
+        wanted: Mapping[str, Quiet],
+        known: Mapping[Digest, Model],
+        report: SweepReport,
+    ) -> dict[str, _Fate]:
         adopted = await asyncio.to_thread(self._batches.adopt, wanted) if wanted else {}
         stored = [wanted[name] for name, outcome in adopted.items() if isinstance(outcome, bool)]
         promoted = await self._registry.promote_each(

@@ -26,6 +26,7 @@ from server.inference.intake import Intake
 from server.inference.predictor import Prediction, Predictor
 from server.inference.preparation import Sound
 from server.repository.manifest import check_manifest
+from server.repository.recovery import Recovery
 from server.repository.registry import Registry
 from server.repository.staging import StagedUpload, Staging
 from server.repository.sweep import Sweeper
@@ -72,6 +73,7 @@ def model_routes(
     bodies: SignedBodies,
     registry: Registry,
     sweeper: Sweeper,
+    recovery: Recovery,
     intake: Intake,
     contracts: Callable[[], Awaitable[Contracts]],
 ) -> Blueprint:
@@ -88,7 +90,7 @@ def model_routes(
             (await contracts()).check(check_manifest(manifest))
         if await registry.register(digest, manifest):
             intake.wake()
-        await sweeper.adopt_stored(digest)  # after a lost registry its file may be here already
+        await recovery.adopt_stored(digest)  # after a lost registry its file may be here already
         return json_response({"msg": "model hash stored"})
 
     @bp.get("/hashmodels")
@@ -106,9 +108,9 @@ def upload_routes(staging: Staging, *, keys: KeyRing | None, sweeper: Sweeper) -
     async def receive(max_files: int) -> list[Digest]:
         body = _body()
         limit = max_files * (staging.max_file_bytes + TRAILER_BYTES) + _FORM_BYTES
-        async with staging.admit(body.declared), AsyncExitStack() as stack:
+        async with staging.admit(body.declared) as room, AsyncExitStack() as stack:
             uploads = [
-                await stack.enter_async_context(staging.receive(chunks))
+                await stack.enter_async_context(staging.receive(chunks, room))
                 async for chunks in _model_files(limited(body, limit), keys, max_files)
             ]
             return [await finish(upload) for upload in uploads]

@@ -34,7 +34,7 @@ class House:
         """Keep a file as intake does."""
         file = self.derived.new()
         try:
-            file.write(data)
+            file.write([data])
             return self.derived.keep(file)
         finally:
             file.close()

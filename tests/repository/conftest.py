@@ -11,20 +11,24 @@ from server import database
 from server.commits import Engine
 from server.digest import Digest
 from server.repository.layout import Layout
-from server.repository.registry import Registry
+from server.repository.recovery import Recovery
+from server.repository.registry import Registry, State
 from server.repository.staging import Staging
 from server.repository.store import ModelStore
 from server.repository.sweep import Sweeper
+from tests.repository.disks import FailingDisk
 
 
 @dataclass
 class House:
+    disk: FailingDisk
     layout: Layout
     engine: Engine
     registry: Registry
     staging: Staging
     store: ModelStore
     sweeper: Sweeper
+    recovery: Recovery
     woken: list[bool]
 
     async def upload(self, data: bytes) -> Digest:
@@ -32,6 +36,17 @@ class House:
         async with self.staging.receive(pieces(data)) as upload:
             await self.staging.publish(upload)
         return upload.digest
+
+    async def state_of(self, digest: Digest) -> State | None:
+        model = await self.registry.get(digest)
+        return None if model is None else model.state
+
+    async def promoted(self, data: bytes) -> Digest:
+        """Promote bytes by a sweep."""
+        await self.registry.register(digest_of(data))
+        await self.upload(data)
+        assert (await self.sweeper.sweep()).promoted == [digest_of(data)]
+        return digest_of(data)
 
     def names(self) -> list[str]:
         return sorted(path.name for path in self.layout.uploads.iterdir())
@@ -48,7 +63,8 @@ async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
 
 @pytest.fixture
 async def house(tmp_path: Path) -> AsyncIterator[House]:
-    layout = Layout(tmp_path / "models", tmp_path / "uploads")
+    disk = FailingDisk()
+    layout = Layout(tmp_path / "models", tmp_path / "uploads", disk)
     assert layout.faults() == []
     url = f"sqlite+aiosqlite:///{layout.models / 'registry.sqlite3'}"
     database.migrate(url)
@@ -63,5 +79,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         store=store,
         on_promoted=lambda: woken.append(True),
     )
-    yield House(layout, engine, registry, staging, store, sweeper, woken)
+    recovery = Recovery(
+        layout=layout, registry=registry, store=store, on_promoted=lambda: woken.append(True)
+    )
+    yield House(disk, layout, engine, registry, staging, store, sweeper, recovery, woken)
     await engine.dispose()

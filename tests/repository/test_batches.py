@@ -105,9 +105,8 @@ async def test_a_power_cut_at_any_point_loses_nothing(
     recorded = set(await house.registry.with_files())
     assert recorded <= set(house.layout.stored())
     assert {digest_of(files[name]) for name in files if name not in house.names()} <= recorded
-    again = after_restart(house)
-    await again.reconcile()
-    await again.sweep()
+    await house.recovery.reconcile()
+    await after_restart(house).sweep()
     assert set(await house.registry.with_files()) == set(house.layout.stored()) == set(digests)
     assert house.names() == []
 
@@ -242,3 +241,19 @@ async def test_what_goes_wrong_stays_what_it_was(house: House) -> None:
     model = await house.registry.get(digests[0])
     assert model is not None
     assert model.state is State.REGISTERED
+
+
+async def test_a_name_that_is_swapped_after_it_was_hashed_stores_what_was_hashed(
+    house: House,
+) -> None:
+    (data,) = stage(house, 1).values()
+    batches = Batches(house.layout, house.store)
+    opened = batches.open_some(["00000"])
+    quiet = {name: file for name, file in opened.items() if isinstance(file, Quiet)}
+    (house.layout.uploads / "00000").rename(house.layout.uploads / "kept")
+    (house.layout.uploads / "00000").write_bytes(b"other bytes")
+    assert batches.adopt(quiet) == {"00000": True}
+    assert batches.drop(quiet) == {"00000": None}
+    batches.close(quiet)
+    assert house.store.path(digest_of(data)).read_bytes() == data
+    assert (house.layout.uploads / "00000").read_bytes() == b"other bytes"

@@ -59,7 +59,7 @@ def test_a_file_that_is_closed_before_it_is_kept_leaves_nothing(
     derived: DerivedFiles, layout: Layout
 ) -> None:
     file = derived.new()
-    file.write(DATA)
+    file.write([DATA])
     file.close()
     assert names(layout) == []
 

@@ -24,6 +24,11 @@ def test_the_manifest_of_the_demo_model_is_valid() -> None:
     assert check_manifest(manifest) == manifest
 
 
+def test_numbers_for_an_input_are_valid() -> None:
+    manifest = {"inputs": {"x": {"mean": [0, 1.5], "scale": 2}}}
+    assert check_manifest(manifest) == manifest
+
+
 def test_an_empty_manifest_is_valid() -> None:
     assert check_manifest({}) == {}
 
@@ -46,6 +51,7 @@ def test_an_empty_manifest_is_valid() -> None:
         ({"inputs": {"x": {"scale": 0}}}, "inputs.x.scale"),
         ({"inputs": {"x": {"scale": [1, 0]}}}, "inputs.x.scale"),
         ({"inputs": {"x": {"mean": "1"}}}, "inputs.x.mean"),
+        ({"inputs": {"x": {"mean": []}}}, "1 to"),
         ({"inputs": {"x": {"mean": True}}}, "inputs.x.mean"),
         ({"inputs": {"x": {"mean": 10**400}}}, "inputs.x.mean"),
         ({"inputs": {"x": {"columns": "length"}}}, "inputs.x.columns"),

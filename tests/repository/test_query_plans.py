@@ -70,7 +70,7 @@ async def test_no_query_of_a_start_scans_a_table(house: House) -> None:
     await house.registry.register(DIGEST)
     house.store.path(DIGEST).write_bytes(b"model")
     statements = Statements(house)
-    await house.sweeper.reconcile()
+    await house.recovery.reconcile()
     assert [plan for plan in await statements.plans() if plan.startswith("SCAN")] == []
 
 

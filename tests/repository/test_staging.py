@@ -1,12 +1,11 @@
 """server/repository/staging.py: bounds, and nothing left behind."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from server.errors import Overload, StorageFull, TooLarge
-from server.repository import fsops
+from server.repository.fsops import Disk, NewFile
 from tests.repository.conftest import House, digest_of, pieces
 
 
@@ -65,54 +64,6 @@ async def test_a_declared_size_that_cannot_fit_is_refused_before_reading(house: 
             pytest.fail("it was let in")
 
 
-def test_a_name_appears_whole_by_a_link(tmp_path: Path) -> None:
-    file = fsops.NewFile(tmp_path)
-    file.write(b"content")
-    assert list(tmp_path.iterdir()) == []
-    assert file.link(tmp_path / "name")
-    file.close()
-    assert (tmp_path / "name").read_bytes() == b"content"
-
-
-def test_a_name_that_is_taken_keeps_its_content(tmp_path: Path) -> None:
-    (tmp_path / "name").write_bytes(b"first")
-    file = fsops.NewFile(tmp_path)
-    file.write(b"second")
-    assert not file.link(tmp_path / "name")
-    file.close()
-    assert (tmp_path / "name").read_bytes() == b"first"
-
-
-def test_without_unnamed_files_a_dotted_name_stands_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr("os.O_TMPFILE")
-    file = fsops.NewFile(tmp_path)
-    file.write(b"content")
-    (part,) = tmp_path.iterdir()
-    assert part.name.startswith(".")
-    file.link(tmp_path / "name")
-    file.close()
-    assert [path.name for path in tmp_path.iterdir()] == ["name"]
-
-
-def test_a_stand_in_that_a_crash_left_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr("os.O_TMPFILE")
-    file = fsops.NewFile(tmp_path)
-    fsops.remove_parts(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    file.close()
-
-
-def test_a_stand_in_that_is_a_folder_stops_nobody(tmp_path: Path) -> None:
-    (tmp_path / ".part-a").mkdir()
-    (tmp_path / ".part-b").write_bytes(b"half")
-    fsops.remove_parts(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [".part-a"]
-
-
 async def test_what_is_published_during_a_sweep_stays_counted(house: House) -> None:
     before = house.staging.bytes_published
     for letter in (b"a", b"b"):
@@ -120,3 +71,76 @@ async def test_what_is_published_during_a_sweep_stays_counted(house: House) -> N
     house.staging.count_waiting(0, since=before)
     with pytest.raises(StorageFull):
         await house.upload(b"c" * 100_000)
+
+
+async def test_uploads_that_fit_one_by_one_are_not_all_admitted(house: House) -> None:
+    await house.upload(b"a" * 100_000)
+    async with house.staging.admit(100_000):
+        with pytest.raises(StorageFull):
+            async with house.staging.admit(100_000):
+                pytest.fail("it was let in")
+    async with house.staging.admit(100_000) as room:
+        assert room.left == 100_000
+
+
+async def test_what_is_reserved_is_used_up_by_its_own_bytes(house: House) -> None:
+    await house.upload(b"a" * 100_000)
+    async with (
+        house.staging.admit(100_000) as room,
+        house.staging.receive(pieces(b"b" * 90_000), room) as upload,
+    ):
+        assert (room.left, upload.size) == (10_000, 90_000)
+        async with house.staging.admit(50_000) as another:
+            assert another.left == 50_000
+        with pytest.raises(StorageFull):
+            async with house.staging.admit(50_001):
+                pytest.fail("it was let in")
+    async with house.staging.admit(150_000) as again:
+        assert again.left == 125_000
+
+
+async def test_a_declared_length_reserves_no_more_than_a_fair_share(house: House) -> None:
+    async with house.staging.admit(250_000) as room:
+        assert room.left == 125_000
+        async with house.staging.admit(125_000):
+            assert room.left == 125_000
+
+
+async def test_a_disk_that_others_fill_refuses_also_what_was_reserved(house: House) -> None:
+    async with house.staging.admit(50_000) as room:
+        house.disk.free = 100 << 20
+        with pytest.raises(StorageFull):
+            async with house.staging.receive(pieces(b"b" * 50_000), room):
+                pytest.fail("it was taken")
+
+
+async def test_the_last_bytes_of_a_disk_are_kept_for_the_registry(house: House) -> None:
+    house.disk.free = (256 << 20) + 100_000
+    async with house.staging.admit(50_000):
+        with pytest.raises(StorageFull):
+            async with house.staging.admit(50_001):
+                pytest.fail("it was let in")
+        async with house.staging.admit(50_000):
+            assert house.names() == []
+
+
+async def test_a_write_that_is_cut_short_goes_on(house: House) -> None:
+    class ShortDisk(Disk):
+        def write(self, fd: int, pieces: Sequence[bytes | memoryview]) -> int:
+            return super().write(fd, [bytes(b"".join(pieces)[:700])])
+
+    file = NewFile(ShortDisk(), house.layout.uploads)
+    file.write([b"a" * 500, b"b" * 500, b"c" * 2000])
+    assert house.disk.digest(file.fd) == digest_of(b"a" * 500 + b"b" * 500 + b"c" * 2000)
+    file.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 512, 513, 1024])
+async def test_pieces_of_any_number_are_one_file(house: House, count: int) -> None:
+    data = bytes(range(256)) * 4
+    async with house.staging.receive(pieces(data[:count], 1)) as upload:
+        assert (upload.size, upload.digest) == (count, digest_of(data[:count]))
+
+
+async def test_the_largest_file_is_known(house: House) -> None:
+    assert house.staging.max_file_bytes == 100_000

@@ -32,6 +32,7 @@ def adopt_named(store: ModelStore, layout: Layout) -> bool:
     name = layout.uploads / "upload"
     name.write_bytes(DATA)
     fd = os.open(name, os.O_RDONLY)
+    layout.disk.protect(fd)  # as a sweep does, before it flushes
     try:
         return store.adopt(fd, DIGEST)
     finally:
@@ -39,9 +40,9 @@ def adopt_named(store: ModelStore, layout: Layout) -> bool:
 
 
 def adopt_unnamed(store: ModelStore, layout: Layout) -> bool:
-    file = fsops.NewFile(layout.uploads)
+    file = fsops.NewFile(layout.disk, layout.uploads)
     try:
-        file.write(DATA)
+        file.write([DATA])
         return store.adopt_new(file, DIGEST)
     finally:
         file.close()

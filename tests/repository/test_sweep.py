@@ -5,30 +5,15 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from server.digest import Digest
-from server.errors import Overload, StorageFull
+from server.errors import Overload, ServerError, StorageFull
 from server.repository.registry import State
 from tests.repository.conftest import House, digest_of, pieces
-
-
-async def state_of(house: House, digest: Digest) -> State | None:
-    model = await house.registry.get(digest)
-    return None if model is None else model.state
-
-
-async def promoted(house: House, data: bytes) -> Digest:
-    """Promote bytes by a sweep."""
-    await house.registry.register(digest_of(data))
-    await house.upload(data)
-    assert (await house.sweeper.sweep()).promoted == [digest_of(data)]
-    return digest_of(data)
 
 
 def damage(house: House, digest: Digest) -> None:
@@ -136,42 +121,6 @@ async def test_a_crash_between_link_and_record_is_repaired_at_the_next_sweep(hou
     assert house.names() == []
 
 
-async def test_a_crash_before_the_record_is_repaired_at_the_next_start(house: House) -> None:
-    digest = digest_of(b"model")
-    await house.registry.register(digest)
-    house.store.path(digest).write_bytes(b"model")
-    await house.sweeper.reconcile()
-    model = await house.registry.get(digest)
-    assert model is not None
-    assert model.state is State.PROMOTED
-
-
-async def test_a_damaged_file_is_not_recovered_at_the_start(house: House) -> None:
-    digest = digest_of(b"model")
-    await house.registry.register(digest)
-    house.store.path(digest).write_bytes(b"mode!")
-    await house.sweeper.reconcile()
-    assert not house.store.holds(digest)
-
-
-async def test_a_missing_file_may_be_uploaded_again(house: House) -> None:
-    digest = digest_of(b"model")
-    await house.registry.register(digest)
-    await house.upload(b"model")
-    await house.sweeper.sweep()
-    house.store.remove(digest)
-    await house.sweeper.reconcile()
-    await house.upload(b"model")
-    assert (await house.sweeper.sweep()).promoted == [digest]
-
-
-async def test_a_file_that_nobody_registered_is_not_adopted_at_the_start(house: House) -> None:
-    digest = digest_of(b"stranger")
-    house.store.path(digest).write_bytes(b"stranger")
-    await house.sweeper.reconcile()
-    assert await house.registry.get(digest) is None
-
-
 async def test_a_signed_upload_is_settled_at_once(house: House) -> None:
     async with house.staging.receive(pieces(b"signed model")) as upload:
         await house.sweeper.settle(upload)
@@ -188,7 +137,7 @@ async def test_too_many_sweeps_at_once_are_refused(house: House) -> None:
 async def test_an_upload_mends_a_damaged_model(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    digest = await promoted(house, b"model")
+    digest = await house.promoted(b"model")
     damage(house, digest)
     await house.upload(b"model")
     report = await house.sweeper.sweep()
@@ -200,7 +149,7 @@ async def test_an_upload_mends_a_damaged_model(
 async def test_a_signed_upload_mends_a_damaged_model(
     house: House, caplog: pytest.LogCaptureFixture
 ) -> None:
-    digest = await promoted(house, b"model")
+    digest = await house.promoted(b"model")
     damage(house, digest)
     async with house.staging.receive(pieces(b"model")) as upload:
         await house.sweeper.settle(upload)
@@ -209,7 +158,7 @@ async def test_a_signed_upload_mends_a_damaged_model(
 
 
 async def test_a_rejected_model_is_mended_as_well(house: House) -> None:
-    digest = await promoted(house, b"model")
+    digest = await house.promoted(b"model")
     model = await house.registry.get(digest)
     assert model is not None
     await house.registry.reject(model, "its bytes were damaged")
@@ -231,7 +180,7 @@ async def test_wrong_bytes_under_the_name_are_not_promoted(house: House, how: st
         await house.upload(b"model")
         assert (await house.sweeper.sweep()).promoted == [digest]
     assert house.store.path(digest).read_bytes() == b"model"
-    assert await state_of(house, digest) is State.PROMOTED
+    assert await house.state_of(digest) is State.PROMOTED
 
 
 async def test_a_name_that_cannot_be_freed_leaves_a_swept_upload(house: House) -> None:
@@ -240,40 +189,16 @@ async def test_a_name_that_cannot_be_freed_leaves_a_swept_upload(house: House) -
     (house.store.path(digest) / "inside").mkdir(parents=True)
     await house.upload(b"model")
     assert (await house.sweeper.sweep()).left == 1
-    assert await state_of(house, digest) is State.REGISTERED
+    assert await house.state_of(digest) is State.REGISTERED
 
 
 async def test_a_name_that_cannot_be_freed_refuses_a_signed_upload(house: House) -> None:
     digest = digest_of(b"model")
     (house.store.path(digest) / "inside").mkdir(parents=True)
     async with house.staging.receive(pieces(b"model")) as upload:
-        with pytest.raises(StorageFull):
+        with pytest.raises(ServerError, match="could not be written"):
             await house.sweeper.settle(upload)
-    assert await state_of(house, digest) is State.REGISTERED
-
-
-def link_nowhere(name: Path) -> None:
-    name.symlink_to(name.parent / "nowhere")
-
-
-def link_to_itself(name: Path) -> None:
-    name.symlink_to(name)
-
-
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, link_nowhere, link_to_itself])
-async def test_garbage_in_the_store_does_not_stop_the_start(
-    house: House, make: Callable[[Path], None]
-) -> None:
-    garbage, known = digest_of(b"garbage"), digest_of(b"model")
-    for digest in (garbage, known):
-        await house.registry.register(digest)
-    make(house.store.path(garbage))
-    make(house.store.path(digest_of(b"never registered")))
-    (house.layout.models / ".part-folder").mkdir()
-    house.store.path(known).write_bytes(b"model")
-    await house.sweeper.reconcile()
-    assert await state_of(house, garbage) is State.REGISTERED
-    assert await state_of(house, known) is State.PROMOTED
+    assert await house.state_of(digest) is State.REGISTERED
 
 
 async def test_an_error_of_the_registry_does_not_lose_what_was_promoted(house: House) -> None:
@@ -336,34 +261,3 @@ async def test_a_file_that_is_being_written_is_no_news(
         file.write(b"first half")
         await house.sweeper.sweep()
     assert "left alone" not in caplog.text
-
-
-async def test_a_stored_file_is_adopted_when_its_digest_is_registered(house: House) -> None:
-    digest = digest_of(b"model")
-    house.store.path(digest).write_bytes(b"model")
-    assert not await house.sweeper.adopt_stored(digest)
-    await house.registry.register(digest)
-    assert await house.sweeper.adopt_stored(digest)
-    assert await state_of(house, digest) is State.PROMOTED
-    assert not await house.sweeper.adopt_stored(digest)
-    assert house.woken == [True]
-
-
-def nothing(_name: Path) -> None:
-    pass
-
-
-def other_bytes(name: Path) -> None:
-    name.write_bytes(b"other bytes")
-
-
-@pytest.mark.parametrize("make", [nothing, other_bytes, os.mkdir, os.mkfifo, link_nowhere])
-async def test_what_is_not_intact_is_not_adopted(
-    house: House, make: Callable[[Path], None]
-) -> None:
-    digest = digest_of(b"model")
-    await house.registry.register(digest)
-    make(house.store.path(digest))
-    assert not await house.sweeper.adopt_stored(digest)
-    assert await state_of(house, digest) is State.REGISTERED
-    assert house.woken == []

@@ -1,0 +1,169 @@
+"""server/repository/recovery.py: records and files agree, whatever interrupted the last run."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server.digest import Digest
+from server.repository.registry import State
+from tests.repository.conftest import House, digest_of, pieces
+
+
+def link_nowhere(name: Path) -> None:
+    name.symlink_to(name.parent / "nowhere")
+
+
+def link_to_itself(name: Path) -> None:
+    name.symlink_to(name)
+
+
+def nothing(_name: Path) -> None:
+    pass
+
+
+def other_bytes(name: Path) -> None:
+    name.write_bytes(b"other bytes")
+
+
+async def test_a_crash_before_the_record_is_repaired_at_the_next_start(house: House) -> None:
+    digest = digest_of(b"model")
+    await house.registry.register(digest)
+    house.store.path(digest).write_bytes(b"model")
+    await house.recovery.reconcile()
+    model = await house.registry.get(digest)
+    assert model is not None
+    assert model.state is State.PROMOTED
+
+
+async def test_a_damaged_file_is_not_recovered_at_the_start(house: House) -> None:
+    digest = digest_of(b"model")
+    await house.registry.register(digest)
+    house.store.path(digest).write_bytes(b"mode!")
+    await house.recovery.reconcile()
+    assert not house.store.holds(digest)
+
+
+async def test_a_missing_file_may_be_uploaded_again(house: House) -> None:
+    digest = digest_of(b"model")
+    await house.registry.register(digest)
+    await house.upload(b"model")
+    await house.sweeper.sweep()
+    house.store.remove(digest)
+    await house.recovery.reconcile()
+    await house.upload(b"model")
+    assert (await house.sweeper.sweep()).promoted == [digest]
+
+
+async def test_a_file_that_nobody_registered_is_not_adopted_at_the_start(house: House) -> None:
+    digest = digest_of(b"stranger")
+    house.store.path(digest).write_bytes(b"stranger")
+    await house.recovery.reconcile()
+    assert await house.registry.get(digest) is None
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, link_nowhere, link_to_itself])
+async def test_garbage_in_the_store_does_not_stop_the_start(
+    house: House, make: Callable[[Path], None]
+) -> None:
+    garbage, known = digest_of(b"garbage"), digest_of(b"model")
+    for digest in (garbage, known):
+        await house.registry.register(digest)
+    make(house.store.path(garbage))
+    make(house.store.path(digest_of(b"never registered")))
+    (house.layout.models / ".part-folder").mkdir()
+    house.store.path(known).write_bytes(b"model")
+    await house.recovery.reconcile()
+    assert await house.state_of(garbage) is State.REGISTERED
+    assert await house.state_of(known) is State.PROMOTED
+
+
+async def test_a_stored_file_is_adopted_when_its_digest_is_registered(house: House) -> None:
+    digest = digest_of(b"model")
+    house.store.path(digest).write_bytes(b"model")
+    assert not await house.recovery.adopt_stored(digest)
+    await house.registry.register(digest)
+    assert await house.recovery.adopt_stored(digest)
+    assert await house.state_of(digest) is State.PROMOTED
+    assert not await house.recovery.adopt_stored(digest)
+    assert house.woken == [True]
+
+
+@pytest.mark.parametrize("make", [nothing, other_bytes, os.mkdir, os.mkfifo, link_nowhere])
+async def test_what_is_not_intact_is_not_adopted(
+    house: House, make: Callable[[Path], None]
+) -> None:
+    digest = digest_of(b"model")
+    await house.registry.register(digest)
+    make(house.store.path(digest))
+    assert not await house.recovery.adopt_stored(digest)
+    assert await house.state_of(digest) is State.REGISTERED
+    assert house.woken == []
+
+
+async def rejected(house: House, data: bytes) -> Digest:
+    digest = await house.promoted(data)
+    model = await house.registry.get(digest)
+    assert model is not None
+    assert await house.registry.reject(model, "no model")
+    return digest
+
+
+async def test_a_rejected_file_is_removed_with_its_state(house: House) -> None:
+    digest = await rejected(house, b"model")
+    assert await house.recovery.remove_rejected(digest)
+    assert not house.store.holds(digest)
+    assert await house.state_of(digest) is State.REGISTERED
+
+
+async def test_a_rejected_file_that_was_declared_anew_stays(house: House) -> None:
+    digest = await rejected(house, b"model")
+    await house.registry.register(digest)
+    assert not await house.recovery.remove_rejected(digest)
+    assert house.store.holds(digest)
+
+
+async def test_an_upload_waits_while_its_rejected_file_is_removed(house: House) -> None:
+    digest = await rejected(house, b"model")
+    async with house.staging.receive(pieces(b"model")) as upload:
+        await asyncio.gather(house.recovery.remove_rejected(digest), house.sweeper.settle(upload))
+    assert house.store.verify(digest) == 5
+    assert await house.state_of(digest) is State.PROMOTED
+
+
+async def test_a_rejected_file_is_not_removed_between_its_arrival_and_its_record(
+    house: House,
+) -> None:
+    """The removal comes when the upload has found the file in its place."""
+    digest = await rejected(house, b"model")
+    removals: list[asyncio.Task[bool]] = []
+    loop = asyncio.get_running_loop()
+
+    def remove_now() -> None:
+        removals.append(loop.create_task(house.recovery.remove_rejected(digest)))
+
+    def look(act: str, name: Path) -> int:
+        if act == "link" and name == house.layout.models / digest.hex:
+            loop.call_soon_threadsafe(remove_now)
+        return 0
+
+    await house.registry.register(digest)
+    model = await house.registry.get(digest)
+    assert model is not None
+    await house.registry.reject(model, "no model")
+    house.disk.fails = look
+    async with house.staging.receive(pieces(b"model")) as upload:
+        await house.sweeper.settle(upload)
+    assert not await removals[0]
+    assert house.store.verify(digest) == 5
+    assert await house.state_of(digest) is State.PROMOTED
+
+
+async def test_a_derived_file_that_no_model_uses_concerns_none(house: House) -> None:
+    name = house.layout.derived(digest_of(b"made"))
+    name.write_bytes(b"made")
+    assert not await house.recovery.forget_derived(digest_of(b"made"))
+    assert not name.exists()
+    assert house.woken == []
