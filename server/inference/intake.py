@@ -31,6 +31,7 @@ _AT_ONCE = 2
 _LISTED = 64  # models that wait to be judged, in memory
 _LOOK_S = 60.0
 _CLIENT_PART = (BadModel, WorkerFailed)
+_VERDICT = ("version", "parameters", "activations", "largest", "flops", "layers")
 
 
 class Intake:
@@ -166,7 +167,7 @@ class Intake:
 
     async def _judge(self, model: Model) -> dict[str, Any]:
         path = str(self._store.path(model.digest).resolve())
-        await self._ask("server.inference.gate_child", {"path": path})
+        told = await self._ask("server.inference.gate_child", {"path": path})
         config = {"path": path, "manifest": model.manifest}
         try:
             converted = await asyncio.to_thread(self._derived.new)
@@ -174,7 +175,8 @@ class Intake:
             raise StorageFull("no room for the converted model", retry_after_s=60) from error
         try:
             answer = await self._ask("server.inference.intake_child", config, output=converted.fd)
-            return await self._record(answer.get("record"), converted)
+            record = await self._record(answer.get("record"), converted)
+            return record | {"gate": _verdict(told.get("gate"))}
         finally:
             await asyncio.to_thread(converted.close)
 
@@ -231,3 +233,11 @@ class Intake:
             await asyncio.to_thread(self._store.remove, digest)
             await self._registry.forget_file(digest)
             _log.info("rejected file removed", extra={"digest": digest.short})
+
+
+def _verdict(told: Any) -> dict[str, int]:
+    """Take over what the gate says of a file: numbers, and nothing else."""
+    try:
+        return {name: int(told[name]) for name in _VERDICT}
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkerFailed("the process that judged it answered nonsense") from error
