@@ -1,16 +1,32 @@
 """The one-shot process that looks at a promoted file before any library that could run it."""
 
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from server.gate.sniff import sniff
+from server.gate.judge import judge
+from server.gate.refusals import refused
 from server.inference.child import Handler, serve
+
+_MEMORY_BYTES = 160 << 20  # above what the process takes before it has seen the file
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
-    """Judge the outline of the file at `config["path"]`."""
-    return {"format": sniff(Path(config["path"]))}, {}
+    """Judge the structure of the file at `config["path"]`."""
+    _limit_memory()
+    try:
+        verdict = judge(Path(config["path"]))
+    except MemoryError as error:
+        raise refused("over-memory", "the file's outline takes too much memory") from error
+    return {"format": verdict.format, "gate": verdict.describe()}, {}
+
+
+def _limit_memory() -> None:
+    """Let an outline that takes too much memory fail in this process instead of elsewhere."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _MEMORY_BYTES, hard))
 
 
 if __name__ == "__main__":

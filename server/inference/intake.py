@@ -32,6 +32,7 @@ _AT_ONCE = 2
 _LISTED = 64  # models that wait to be judged, in memory
 _LOOK_S = 60.0
 _CLIENT_PART = (BadModel, WorkerFailed)
+_VERDICT = ("version", "parameters", "activations", "largest", "flops", "layers")
 
 
 class Intake:
@@ -173,7 +174,7 @@ class Intake:
         if await asyncio.to_thread(self._store.verify, model.digest) is None:
             raise BadModel("the file here is damaged; upload it again")
         path = str(self._store.path(model.digest).resolve())
-        await self._ask("server.inference.gate_child", {"path": path})
+        told = await self._ask("server.inference.gate_child", {"path": path})
         config = {"path": path, "manifest": model.manifest}
         try:
             converted = await asyncio.to_thread(self._derived.new)
@@ -181,7 +182,8 @@ class Intake:
             raise StorageFull("no room for the converted model", retry_after_s=60) from error
         try:
             answer = await self._ask("server.inference.intake_child", config, output=converted.fd)
-            return await self._record(answer.get("record"), converted)
+            record = await self._record(answer.get("record"), converted)
+            return record | {"gate": _verdict(told.get("gate"))}
         finally:
             await asyncio.to_thread(converted.close)
 
@@ -237,3 +239,11 @@ class Intake:
         for digest in await self._registry.rejected_before(time.time() - self._rejected_keep_s):
             if await self._recovery.remove_rejected(digest):
                 _log.info("rejected file removed", extra={"digest": digest.short})
+
+
+def _verdict(told: Any) -> dict[str, int]:
+    """Take over what the gate says of a file: numbers, and nothing else."""
+    try:
+        return {name: int(told[name]) for name in _VERDICT}
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkerFailed("the process that judged it answered nonsense") from error

@@ -27,7 +27,7 @@ BAD = {
     "channels_3.h5": ("axis 3", "3 channels"),
     "row_60.h5": ("axis 1", "58"),
     "two_rows.h5": ("two inputs of one kind", "row"),
-    "lambda.keras": ("Lambda", "cannot load"),
+    "lambda.keras": ("Lambda", "is code"),
     "only.weights.h5": ("weights", "save_weights"),
     "batch_32.h5": ("axis 0", "32"),
     "stateful.h5": ("memory", "stateful"),

@@ -1,0 +1,240 @@
+"""Turn a model's configuration into checked layers, or refuse it with the place of the fault."""
+
+from typing import Any
+
+from server.gate import values
+from server.gate.layer_table import (
+    APPLICATIONS,
+    CUSTOM,
+    LAYER_MODULE,
+    LAYERS,
+    MODEL_KEYS,
+    MODEL_MODULES,
+    MODELS,
+    OPERATION_IN_H5,
+    OPERATION_MODULE,
+    OPERATIONS,
+    TOLD,
+)
+from server.gate.nodes import nodes, refs
+from server.gate.refusals import refused, shown
+from server.gate.schema import WRAPPED, check_keys
+from server.gate.tree import BATCH, OPEN, Layer, Model, Shape
+
+MAX_LAYERS = 2000
+MAX_CALLS = 20_000
+MAX_NESTED = 8
+_MAX_RANK = 8
+_ENVELOPE = frozenset(
+    {
+        *("module", "class_name", "config", "registered_name", "build_config", "compile_config"),
+        *("shared_object_id", "name", "inbound_nodes"),
+    }
+)
+_TRAINING = frozenset({"keras.optimizers", "keras.losses", "keras.metrics", "builtins"})
+_TRAINING |= {"keras.optimizers.schedules"}
+# the order in which layers take the shapes that they are built with
+_BUILT_FIRST = ("input_shape", "query_shape", "sequences_shape", "value_shape", "key_shape")
+_IN_CONFIG = ("batch_shape", "batch_input_shape")
+
+
+class ConfigReader:
+    """Reads one configuration, and counts what is in it.
+
+    Parameters
+    ----------
+    is_old : bool
+        Whether a Keras before 3 wrote it.
+    """
+
+    def __init__(self, *, is_old: bool) -> None:
+        self._is_old = is_old
+        self._layers = 0
+        self._calls = 0
+
+    def model(self, config: Any) -> Layer:
+        """Check a whole configuration.
+
+        Raises
+        ------
+        BadModel
+            With the path of what is not known or not allowed.
+        """
+        if isinstance(config, dict):
+            # it is never compiled, so what it was compiled with is never looked at
+            config = {key: item for key, item in config.items() if key != "compile_config"}
+        layer = self._layer(config, "model", 0)
+        if layer.model is None:
+            raise refused("no-model", "the file describes a single layer, no model", where="model")
+        return layer
+
+    def _layer(self, entry: Any, where: str, depth: int) -> Layer:
+        if depth > MAX_NESTED:
+            raise refused("config-nested", f"models lie over {MAX_NESTED} deep in each other")
+        if not isinstance(entry, dict):
+            raise values.bad_value(entry, where)
+        self._layers += 1
+        if self._layers > MAX_LAYERS:
+            raise refused("config-layers", f"the model has over {MAX_LAYERS} layers", where=where)
+        kind, config = entry.get("class_name"), entry.get("config")
+        if not isinstance(kind, str):
+            raise values.bad_value(kind, where)
+        name = _name(entry, config)
+        where = f"{where}/{name or kind}"
+        known = _known(entry, kind, where)
+        for key in entry:
+            if key not in _ENVELOPE:
+                raise values.unknown_key(key, where)
+        _check_compiled(entry.get("compile_config"), where)
+        calls = nodes(entry.get("inbound_nodes", []), where)
+        self._calls += len(calls)
+        if self._calls > MAX_CALLS:
+            raise refused("config-calls", f"layers are called over {MAX_CALLS} times")
+        built = _built(entry.get("build_config"), where)
+        if known is None:
+            model = self._inside(kind, config, where, depth)
+            return Layer(kind, name, {}, where, {}, model, built, calls)
+        checked = check_keys(kind, config, known, where)
+        kind = f"ops.{kind}" if entry.get("module") == OPERATION_MODULE else kind
+        if self._is_old and kind in ("GRU", "GRUCell"):
+            checked.setdefault("reset_after", False)
+        inner = {
+            key: self._wrapped(item, f"{where}.{key}", depth)
+            for key, item in dict(config or {}).items()
+            if key in WRAPPED
+        }
+        return Layer(kind, name, checked, where, inner, None, built, calls)
+
+    def _wrapped(self, value: Any, where: str, depth: int) -> tuple[Layer, ...]:
+        if value is None:
+            return ()
+        items = value if isinstance(value, list) else [value]
+        return tuple(self._layer(item, where, depth + 1) for item in items)
+
+    def _inside(self, kind: str, config: Any, where: str, depth: int) -> Model:
+        if kind == "Sequential" and isinstance(config, list):  # as Keras before 2.2.3 wrote it
+            config = {"layers": config}
+        if not isinstance(config, dict) or not isinstance(config.get("layers"), list):
+            raise refused("no-model", "the configuration of a model has no layers", where=where)
+        for key in config:
+            if key not in MODEL_KEYS:
+                raise values.unknown_key(key, where)
+        values.name(config.get("name"), where)
+        values.dtype(config.get("dtype"), where)
+        layers = tuple(self._layer(item, where, depth + 1) for item in config["layers"])
+        if kind == "Sequential":
+            declared = _declared(layers) or _shape(config.get("build_input_shape"), where)
+            return Model(layers, True, declared=declared)
+        if len({layer.name for layer in layers}) != len(layers):
+            raise refused("duplicate-name", "two layers have one name", where=where)
+        inputs = refs(config.get("input_layers"), f"{where}.input_layers")
+        outputs = refs(config.get("output_layers"), f"{where}.output_layers")
+        return Model(layers, False, inputs, outputs)
+
+
+def _name(entry: dict[str, Any], config: Any) -> str:
+    name = entry.get("name")
+    if name is None and isinstance(config, dict):
+        name = config.get("name")
+    values.name(name, "name")
+    return name or ""
+
+
+def _known(entry: dict[str, Any], kind: str, where: str) -> frozenset[str] | None:
+    """Return the keys that a class may have, or None for a model; refuse unknown classes."""
+    has_module, module = "module" in entry, entry.get("module")
+    if not isinstance(module, str):
+        module = None
+    registered = entry.get("registered_name")
+    if kind not in TOLD and registered in (None, kind):
+        if kind in MODELS and (not has_module or module in MODEL_MODULES):
+            return None
+        home = APPLICATIONS.get(kind, LAYER_MODULE)
+        in_legacy = not has_module and kind not in APPLICATIONS
+        if kind in LAYERS and (in_legacy or module == home):
+            return LAYERS[kind]
+        if kind in OPERATIONS and module == OPERATION_MODULE:
+            return OPERATIONS[kind]
+    in_h5 = kind in OPERATIONS and not has_module
+    reason, sentence = OPERATION_IN_H5 if in_h5 else TOLD.get(kind, CUSTOM)
+    raise refused(reason, f"{shown(kind)}: {sentence}", where=where)
+
+
+def _shape(value: Any, where: str) -> Shape | None:
+    """Return a shape with a batch of one, or None."""
+    shape = values.whole(value, where)
+    if shape is None:
+        return None
+    if not isinstance(shape, list) or not 0 < len(shape) <= _MAX_RANK:
+        raise values.bad_value(value, where)
+    first, *rest = shape
+    if any(isinstance(axis, list) or (axis is not None and axis < 0) for axis in shape):
+        raise values.bad_value(value, where)
+    return (first or BATCH, *(OPEN if axis is None else axis for axis in rest))
+
+
+def input_shape(layer: Layer) -> Shape | None:
+    """Return the shape that an input layer declares, or any first layer of an old file."""
+    for key in _IN_CONFIG:
+        if layer.config.get(key) is not None:
+            return _shape(layer.config[key], layer.where)
+    if layer.kind == "InputLayer" and layer.config.get("shape") is not None:
+        shape = [layer.config.get("batch_size"), *layer.config["shape"]]
+        return _shape(shape, layer.where)
+    return None
+
+
+def _declared(layers: tuple[Layer, ...]) -> Shape | None:
+    if not layers:
+        return None
+    first = layers[0]
+    if first.model is None:
+        return input_shape(first)
+    if first.model.is_sequential:
+        return first.model.declared
+    ends = {ref.layer for ref in first.model.inputs}
+    found = [layer for layer in first.model.layers if layer.name in ends]
+    return input_shape(found[0]) if len(found) == 1 else None
+
+
+def _built(value: Any, where: str) -> tuple[Shape, ...] | None:
+    """Return the shapes that a layer is built with before it is called."""
+    where = f"{where}.build_config"
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not set(value) <= {"input_shape", "shapes_dict"}:
+        raise refused("build-config", "it is built in a way that is not known here", where=where)
+    named = value.get("shapes_dict")
+    if isinstance(named, dict):
+        return _flat([named[key] for key in sorted(named, key=_build_order)], where)
+    return _flat([value["input_shape"]], where) if value.get("input_shape") else None
+
+
+def _build_order(key: str) -> int:
+    return _BUILT_FIRST.index(key) if key in _BUILT_FIRST else len(_BUILT_FIRST)
+
+
+def _flat(items: list[Any], where: str) -> tuple[Shape, ...]:
+    found: list[Shape] = []
+    for item in items:
+        if isinstance(item, dict) and item.get("class_name") == "__tuple__":
+            found += _flat([values.array(item, where)], where)
+        elif isinstance(item, dict):
+            found += _flat([item[key] for key in sorted(item)], where)
+        elif isinstance(item, list) and any(isinstance(axis, list | dict) for axis in item):
+            found += _flat(item, where)
+        elif item is not None and (shape := _shape(item, where)) is not None:
+            found.append(shape)
+    return tuple(found)
+
+
+def _check_compiled(value: Any, where: str) -> None:
+    """Let pass what a nested model was trained with, as far as it is Keras's own."""
+    if isinstance(value, list):
+        for item in value:
+            _check_compiled(item, where)
+    elif isinstance(value, dict):
+        if "class_name" in value:
+            values.check_envelope(value, _TRAINING, f"{where}.compile_config")
+        for item in value.values():
+            _check_compiled(item, where)

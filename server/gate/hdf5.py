@@ -1,0 +1,228 @@
+"""Walk an HDF5 file by its structure, and refuse what a model's weights never need.
+
+No value of a dataset is read, so no filter runs. What is declared is held against what is stored,
+since whoever loads the file will take memory for what is declared.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, BinaryIO
+
+import h5py
+from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
+
+from server.errors import BadModel
+from server.gate.refusals import refused
+from server.gate.window import Window
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAX_OBJECTS = 8000
+MAX_ATTRIBUTES = 8 << 20
+MAX_EXPANSION = 4
+_SLACK = 1 << 20
+_MAX_RANK = 8
+_ATTRIBUTES_OF_ONE = 256
+_BUDGET = 128 << 20
+_FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
+_LINKS = {h5l.TYPE_SOFT: "a soft link", h5l.TYPE_EXTERNAL: "a link to another file"}
+_PLAIN = h5t.TypeStringID | h5t.TypeIntegerID | h5t.TypeFloatID | h5t.TypeEnumID
+_UNDEFINED = 0xFFFF_FFFF_FFFF_FFFF
+# what h5py lets out of a file that is not as it should be
+_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What is declared of an array.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Its axes.
+    is_float : bool
+        Whether it holds floats; whole numbers and booleans otherwise.
+    """
+
+    shape: tuple[int, ...]
+    is_float: bool
+
+
+@dataclass(slots=True)
+class Outline:
+    """What a file holds.
+
+    Attributes
+    ----------
+    datasets : dict
+        Arrays by path, without a leading slash.
+    groups : set of str
+        Paths of the groups; the root is ``""``.
+    """
+
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    groups: set[str] = field(default_factory=lambda: {""})
+    _stored: int = 0
+    _declared: int = 0
+    _attributes: int = 0
+
+
+@contextmanager
+def opened(file: BinaryIO, *, start: int, size: int) -> Iterator[Any]:
+    """Open a part of a file as HDF5, and nothing outside of it.
+
+    Raises
+    ------
+    BadModel
+        If it is damaged, or does not begin and end where it should.
+    """
+    _check_superblock(file, start, size)
+    window = Window(file, start=start, size=size, budget=_BUDGET)
+    try:
+        with h5py.File(window, "r", locking=False) as opened_file:
+            yield opened_file
+    except BadModel:
+        raise
+    except _ERRORS as error:
+        raise damaged() from error
+
+
+def damaged() -> BadModel:
+    """Build the refusal of a file that cannot be read."""
+    return refused("damaged-file", "the HDF5 file is damaged or cut short: upload it again")
+
+
+def outline(file: Any, *, size: int) -> Outline:
+    """Walk through an open file.
+
+    Raises
+    ------
+    BadModel
+        With the path of what is not allowed.
+    """
+    found = Outline()
+    root = h5g.open(file.id, b"/")
+    seen = {h5o.get_info(root).addr}
+    waiting: list[tuple[str, Any]] = [("", root)]
+    while waiting:
+        path, group = waiting.pop()
+        _check_attributes(group, path, found)
+        for name, address in _links(group, path, room=MAX_OBJECTS - len(seen)):
+            inner = f"{path}/{name}" if path else name
+            if address in seen:
+                raise refused("hdf5-shared-object", "two names lead to one object", where=inner)
+            seen.add(address)
+            item = h5o.open(group, name.encode())
+            if isinstance(item, h5g.GroupID):
+                found.groups.add(inner)
+                waiting.append((inner, item))
+            elif isinstance(item, h5d.DatasetID):
+                _check_attributes(item, inner, found)
+                found.datasets[inner] = _dataset(item, inner, size, found)
+            else:
+                raise refused("hdf5-type", "a type of its own is in the file", where=inner)
+    if found._declared > MAX_EXPANSION * found._stored + _SLACK:
+        raise refused("hdf5-bomb", "the arrays declare far more than the file stores")
+    return found
+
+
+def _check_superblock(file: BinaryIO, start: int, size: int) -> None:
+    file.seek(start)
+    head = file.read(64)
+    if len(head) < 64 or not head.startswith(SIGNATURE):
+        raise damaged()
+    version = head[8]
+    sizes, base, end = {
+        0: (head[13:15], 24, 40),
+        1: (head[13:15], 28, 44),
+        2: (head[9:11], 12, 28),
+        3: (head[9:11], 12, 28),
+    }.get(version, (b"", 0, 0))
+    if sizes != b"\x08\x08":
+        raise damaged()
+    stop = int.from_bytes(head[end : end + 8], "little")
+    if int.from_bytes(head[base : base + 8], "little"):
+        raise refused("hdf5-user-block", "the HDF5 file does not begin at its first byte")
+    if stop > size:
+        raise damaged()
+    if stop < size:
+        raise refused("trailing-bytes", "there are bytes after the HDF5 file's end")
+
+
+def _links(group: Any, path: str, *, room: int) -> list[tuple[str, int]]:
+    """Return the names in a group, and where in the file each leads."""
+    found: list[tuple[str, int]] = []
+    other: list[tuple[str, str]] = []
+
+    def visit(name: bytes, info: Any) -> bool | None:
+        text = name.decode("utf-8", "replace")
+        found.append((text, info.u))
+        if info.type != h5l.TYPE_HARD:
+            other.append((text, _LINKS.get(info.type, "a link of its own kind")))
+        return True if other or len(found) > room else None
+
+    group.links.iterate(visit, info=True)
+    if other:
+        name, kind = other[0]
+        raise refused("hdf5-link", f"{kind} is in the file", where=f"{path}/{name}")
+    if len(found) > room:
+        raise refused("hdf5-objects", f"the file holds over {MAX_OBJECTS} objects")
+    return found
+
+
+def _check_attributes(item: Any, path: str, found: Outline) -> None:
+    count = h5a.get_num_attrs(item)
+    if count > _ATTRIBUTES_OF_ONE:
+        raise refused("hdf5-attributes", "an object has too many attributes", where=path)
+    for index in range(count):
+        attribute = h5a.open(item, index=index)
+        kind = attribute.get_type()
+        if not isinstance(kind, _PLAIN):
+            raise refused("hdf5-attributes", "an attribute is no text and no number", where=path)
+        found._attributes += kind.get_size() * attribute.get_space().get_simple_extent_npoints()
+        if found._attributes > MAX_ATTRIBUTES:
+            raise refused("hdf5-attributes", "the attributes are over 8 MiB", where=path)
+
+
+def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
+    kind = item.get_type()
+    width = kind.get_size()
+    is_float = isinstance(kind, h5t.TypeFloatID)
+    if not (is_float or isinstance(kind, h5t.TypeIntegerID | h5t.TypeEnumID)) or width > 8:
+        raise refused("hdf5-type", "an array is not of plain numbers", where=path)
+    space = item.get_space()
+    if space.get_simple_extent_type() not in (h5s.SCALAR, h5s.SIMPLE):
+        raise refused("hdf5-type", "an array is empty by its kind", where=path)
+    shape = tuple(int(axis) for axis in space.get_simple_extent_dims())
+    if len(shape) > _MAX_RANK:
+        raise refused("hdf5-type", f"an array has over {_MAX_RANK} axes", where=path)
+    _check_storage(item, path, size)
+    declared, stored = width * prod(shape), item.get_storage_size()
+    found._declared += declared
+    found._stored += stored
+    if declared > MAX_EXPANSION * stored + _SLACK:
+        raise refused("hdf5-bomb", "an array declares far more than it stores", where=path)
+    # parts of the file may be claimed by several arrays: then they claim more than there is
+    if found._stored > size:
+        raise refused("hdf5-bomb", "the arrays claim more bytes than the file has", where=path)
+    return Dataset(shape, is_float)
+
+
+def _check_storage(item: Any, path: str, size: int) -> None:
+    plan = item.get_create_plist()
+    layout = plan.get_layout()
+    if layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED):
+        raise refused("hdf5-virtual", "an array is a view of other files", where=path)
+    if plan.get_external_count():
+        raise refused("hdf5-external", "an array lies in another file", where=path)
+    for index in range(plan.get_nfilters()):
+        if plan.get_filter(index)[0] not in _FILTERS:
+            raise refused("hdf5-filter", "an array is packed by an unknown filter", where=path)
+    if layout == h5d.CHUNKED:
+        if prod(plan.get_chunk()) * item.get_type().get_size() > MAX_EXPANSION * size + _SLACK:
+            raise refused("hdf5-bomb", "an array's chunk is larger than the file", where=path)
+    elif layout == h5d.CONTIGUOUS:
+        offset, stored = item.get_offset(), item.get_storage_size()
+        if stored and (offset is None or offset == _UNDEFINED or offset + stored > size):
+            raise refused("hdf5-bomb", "an array lies outside of the file", where=path)

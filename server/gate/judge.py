@@ -1,0 +1,140 @@
+"""Judge a model file by its structure: the whole gate in one call.
+
+::
+
+    first bytes -> zip or HDF5 rules -> configuration -> cost -> weights against it -> verdict
+
+Nothing is built, no value of a weight is read, and no library that could run a model is imported.
+What is not known is refused.
+"""
+
+import os
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from server.gate import hdf5, json_text, legacy_weights, zips
+from server.gate.config import ConfigReader
+from server.gate.cost import Cost, count
+from server.gate.hdf5 import Dataset
+from server.gate.json_text import MAX_BYTES
+from server.gate.onnx_file import judge_onnx
+from server.gate.refusals import refused
+from server.gate.sniff import Format, is_onnx, kind
+from server.gate.weights import compare
+from server.gate.zips import Member
+
+VERSION = 1
+MAX_FILE = 8 << 30
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_MEMBERS = {_METADATA, _CONFIG, _WEIGHTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate found out of a file that it lets through.
+
+    Attributes
+    ----------
+    format : str
+        ``h5`` or ``keras``.
+    keras_version : str or None
+        That wrote it.
+    cost : Cost
+        Of one sample.
+    """
+
+    format: Format
+    keras_version: str | None
+    cost: Cost
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as plain data for the model's record."""
+        return {
+            "version": VERSION,
+            "format": self.format,
+            "keras_version": self.keras_version,
+            **asdict(self.cost),
+        }
+
+
+def judge(path: Path) -> Verdict:
+    """Judge a file.
+
+    Raises
+    ------
+    BadModel
+        With a code in ``reason``, the place in ``where``, and a sentence for the owner.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_FILE:
+            raise refused("file-size", f"the file is over {MAX_FILE >> 30} GiB")
+        if is_onnx(file):
+            judge_onnx(file, size)  # its own faults first: it is not served in any case
+        return _h5(file, size) if kind(file, size) == "h5" else _keras(file, size)
+
+
+def _h5(file: BinaryIO, size: int) -> Verdict:
+    with hdf5.opened(file, start=0, size=size) as opened:
+        found = hdf5.outline(opened, size=size)
+        config = legacy_weights.text(opened, "model_config")
+        version = legacy_weights.text(opened, "keras_version")
+        if config is None:
+            raise _without_model(opened.attrs, found)
+        stored = legacy_weights.listed(opened, found)
+    return _verdict("h5", config.encode(), version, stored)
+
+
+def _without_model(attributes: Any, found: hdf5.Outline) -> Exception:
+    if "layer_names" in attributes or {"layers", "_layer_checkpoint_dependencies"} & found.groups:
+        return refused(
+            "weights-only",
+            "the file holds weights without a model: save with model.save(...), not save_weights",
+        )
+    return refused("no-model", "the HDF5 file holds no Keras model")
+
+
+def _keras(file: BinaryIO, size: int) -> Verdict:
+    members = zips.members(file, size)
+    if missing := sorted(_MEMBERS - set(members)):
+        raise refused("no-model", f"the archive is no Keras model: it lacks {missing}")
+    if other := sorted(set(members) - _MEMBERS):
+        raise refused(
+            "zip-member", "a Keras model without look-up tables has no such member", where=other[0]
+        )
+    config = zips.read(file, members[_CONFIG], limit=MAX_BYTES)
+    metadata = json_text.load(zips.read(file, members[_METADATA], limit=MAX_BYTES), where=_METADATA)
+    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+    if version is not None and not isinstance(version, str):
+        raise refused("bad-value", "the version of Keras is no text", where=_METADATA)
+    return _verdict("keras", config, version, _weights(file, members[_WEIGHTS]))
+
+
+def _weights(file: BinaryIO, member: Member) -> list[Dataset]:
+    if member.method == zips.STORED:
+        return _stored(file, member.start, member.size)
+    with tempfile.TemporaryFile() as unpacked:
+        zips.inflate(file, member, unpacked)
+        return _stored(unpacked, 0, member.size)
+
+
+def _stored(file: BinaryIO, start: int, size: int) -> list[Dataset]:
+    with hdf5.opened(file, start=start, size=size) as opened:
+        found = hdf5.outline(opened, size=size)
+    return [
+        dataset
+        for path, dataset in found.datasets.items()
+        # how the training stood, which is not loaded; and the states of random generators
+        if not path.startswith("optimizer/") and "seed_generator" not in path
+    ]
+
+
+def _verdict(format_: Format, config: bytes, version: str | None, stored: list[Dataset]) -> Verdict:
+    major = (version or "").split(".")[0]
+    is_old = not (major.isdigit() and int(major) >= 3)
+    layer = ConfigReader(is_old=is_old).model(json_text.load(config, where=_CONFIG))
+    cost, weights = count(layer)
+    compare(weights, stored)
+    return Verdict(format_, version, cost)

@@ -1,0 +1,131 @@
+"""Read who feeds whom in a functional model: the calls of its layers, its inputs and outputs."""
+
+from typing import Any
+
+from server.gate import values
+from server.gate.refusals import refused
+from server.gate.tree import Constant, Node, Ref
+
+_TENSOR = "__keras_tensor__"
+_ARRAYS = ("__numpy__", "__tensor__", "__tuple__")
+_INDEX = ("__slice__", "__ellipsis__")
+_MAX_TENSOR = 1000
+
+
+def nodes(value: Any, where: str) -> tuple[Node, ...]:
+    """Return the calls of a layer.
+
+    Parameters
+    ----------
+    value : Any
+        ``inbound_nodes``, as Keras 3 writes them (arguments) or as Keras 2 did (names).
+    where : str
+        The layer's path.
+    """
+    if not isinstance(value, list):
+        raise values.bad_value(value, where)
+    return tuple(_node(item, where) for item in value)
+
+
+def refs(value: Any, where: str) -> tuple[Ref, ...]:
+    """Return the ends of a model: one, a list of them, or named ones in the order of the names."""
+    if isinstance(value, dict):
+        return tuple(ref for key in sorted(value) for ref in refs(value[key], where))
+    if not isinstance(value, list):
+        raise values.bad_value(value, where)
+    if len(value) == 3 and isinstance(value[0], str):
+        return (_ref(value, where),)
+    return tuple(ref for item in value for ref in refs(item, where))
+
+
+def _node(value: Any, where: str) -> Node:
+    if isinstance(value, list):
+        return _old_node(value, where)
+    if not isinstance(value, dict) or set(value) != {"args", "kwargs"}:
+        raise values.bad_value(value, where)
+    args, named = value["args"], value["kwargs"]
+    if not isinstance(args, list) or not isinstance(named, dict):
+        raise values.bad_value(named, where)
+    told = [found for item in args for found in _tensors(item, where)]
+    needs = list(told)
+    for key in named:
+        found = _tensors(named[key], where)
+        needs += found
+        if "mask" not in key and key != "initial_state":
+            told += found
+    key = args[1] if len(args) > 1 else None
+    return Node(tuple(told), tuple(ref for ref in needs if isinstance(ref, Ref)), key)
+
+
+def _old_node(value: list[Any], where: str) -> Node:
+    told = []
+    for item in value:
+        if not isinstance(item, list) or len(item) not in (3, 4):
+            raise values.bad_value(item, where)
+        told.append(_ref(item[:3], where))
+        for key, argument in _pairs(item[3] if len(item) == 4 else {}, where):
+            _check_argument(argument, f"{where}.{key}")
+    return Node(tuple(told), tuple(told))
+
+
+def _pairs(value: Any, where: str) -> list[tuple[str, Any]]:
+    if not isinstance(value, dict) or "class_name" in value:
+        raise values.bad_value(value, where)
+    return list(value.items())
+
+
+def _check_argument(value: Any, where: str) -> None:
+    """Let pass what cannot be an object: numbers, words, and lists of them."""
+    if isinstance(value, list):
+        for item in value:
+            _check_argument(item, where)
+    elif isinstance(value, str):
+        values.name(value, where)
+    elif isinstance(value, dict):
+        raise values.bad_value(value, where)
+
+
+def _tensors(value: Any, where: str) -> list[Ref | Constant]:
+    if isinstance(value, list):
+        return [found for item in value for found in _tensors(item, where)]
+    if isinstance(value, str):
+        values.word(value, where)
+    if not isinstance(value, dict):
+        return []
+    kind = value.get("class_name")
+    if kind is None:
+        return [found for key in sorted(value) for found in _tensors(value[key], where)]
+    if kind in _ARRAYS:
+        inner = values.plain(values.array(value, where), where)
+        return [Constant(_shape(inner))]
+    if kind in _INDEX and isinstance(config := value.get("config"), dict):
+        return [found for item in config.values() for found in _tensors(item, where)]
+    if kind != _TENSOR or set(value) != {"class_name", "config"}:
+        raise refused("custom-object", "an argument of a call is an object", where=where)
+    return [_kept_tensor(value["config"], where)]
+
+
+def _kept_tensor(config: Any, where: str) -> Ref:
+    if not isinstance(config, dict) or not set(config) <= {"shape", "dtype", "keras_history"}:
+        raise values.bad_value(config, where)
+    values.whole(config.get("shape"), where)
+    values.input_dtype(config.get("dtype"), where)
+    return _ref(config.get("keras_history"), where)
+
+
+def _ref(value: Any, where: str) -> Ref:
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[0], str):
+        raise values.bad_value(value, where)
+    layer, node, tensor = value
+    for number in (node, tensor):
+        if not isinstance(number, int) or not 0 <= number <= _MAX_TENSOR:
+            raise values.bad_value(number, where)
+    return Ref(layer, int(node), int(tensor))
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)

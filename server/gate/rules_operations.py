@@ -1,0 +1,121 @@
+"""Shapes and cost of operations of ``keras.ops`` between layers."""
+
+from typing import Any
+
+from server.gate.effect import Effect, Rule, Run, Shapes, axes, axis_of, broadcast, one, size
+from server.gate.layer_table import BINARY, REDUCTIONS, UNARY
+from server.gate.rules_shape import concatenated, reshaped, same
+from server.gate.tree import Layer, Shape
+
+
+def _joined(_: Layer, shapes: Shapes, __: Run) -> Effect:
+    shape = broadcast(shapes)
+    return one(shape, flops=size(shape))
+
+
+def _matmul(_: Layer, shapes: Shapes, __: Run) -> Effect:
+    left, right = shapes
+    (*outer, rows, inner), (*other, _inner, columns) = left, right
+    shape = (*broadcast([(1, *outer), (1, *other)])[1:], rows, columns)
+    return one(shape, flops=2 * size(shape) * inner)
+
+
+def _reduced(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    shape = shapes[0]
+    gone = axes(layer, "axis", len(shape))
+    kept = bool(layer.config.get("keepdims"))
+    found = [1 if k in gone else n for k, n in enumerate(shape) if kept or k not in gone]
+    return one(found, flops=size(shape))
+
+
+def _reshape(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    return one(reshaped(layer.config.get("newshape"), size(shapes[0])))
+
+
+def _transposed(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    shape = shapes[0]
+    order = layer.config.get("axes")
+    if order is None:
+        return one(reversed(shape))
+    order = [axis_of(axis, len(shape)) for axis in order]
+    if sorted(order) != list(range(len(shape))):
+        raise ValueError(order)
+    return one(shape[axis] for axis in order)
+
+
+def _expanded(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    shape = list(shapes[0])
+    for axis in axes(layer, "axis", len(shape) + 1, 0):
+        shape.insert(axis, 1)
+    return one(shape)
+
+
+def _squeezed(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    shape = shapes[0]
+    if layer.config.get("axis") is None:
+        return one((shape[0], *(axis for axis in shape[1:] if axis != 1)))
+    gone = axes(layer, "axis", len(shape))
+    return one(axis for k, axis in enumerate(shape) if k not in gone)
+
+
+def _stacked(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    shape = list(broadcast(shapes))
+    (axis,) = axes(layer, "axis", len(shape) + 1, 0)
+    shape.insert(axis, len(shapes))
+    return one(shape)
+
+
+def indexed(shape: Shape, key: Any) -> Shape:
+    """Return the shape of a part of a tensor.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the tensor.
+    key : Any
+        Whole numbers, slices, an ellipsis and nulls, as they stand in a configuration.
+    """
+    keys = key if isinstance(key, list) else [key]
+    taken = sum(item is not None and not _is_ellipsis(item) for item in keys)
+    rest = list(shape)
+    found: list[int] = []
+    for item in keys:
+        if item is None:
+            found.append(1)
+        elif _is_ellipsis(item):
+            spare = len(shape) - taken
+            found, rest = [*found, *rest[:spare]], rest[spare:]
+        elif isinstance(item, dict):
+            found.append(_sliced(item, rest.pop(0)))
+        else:
+            axis_of(item, rest.pop(0))
+    return tuple(found + rest)
+
+
+def _is_ellipsis(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("class_name") == "__ellipsis__"
+
+
+def _sliced(item: dict[str, Any], length: int) -> int:
+    ends = [item["config"][name] for name in ("start", "stop", "step")]
+    return len(range(*slice(*ends).indices(length)))
+
+
+def _copied(_: Layer, shapes: Shapes, __: Run) -> Effect:
+    return one(shapes[0])
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys((f"ops.{name}" for name in UNARY), same),
+    **dict.fromkeys((f"ops.{name}" for name in BINARY), _joined),
+    "ops.Matmul": _matmul,
+    **dict.fromkeys((f"ops.{name}" for name in REDUCTIONS), _reduced),
+    "ops.Clip": same,
+    "ops.Reshape": _reshape,
+    "ops.Transpose": _transposed,
+    "ops.ExpandDims": _expanded,
+    "ops.Squeeze": _squeezed,
+    "ops.Concatenate": concatenated,
+    "ops.Stack": _stacked,
+    "ops.GetItem": _copied,  # the key is applied before
+}

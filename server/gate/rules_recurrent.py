@@ -1,0 +1,133 @@
+"""Shapes and cost of recurrent layers and of layers around other layers."""
+
+from math import prod
+
+from server.gate.effect import Effect, Rule, Run, Shapes, is_on, number, numbers, one, rank, split
+from server.gate.refusals import refused
+from server.gate.rules_conv import slid
+from server.gate.tree import Layer, Shape
+
+MAX_UNROLLED = 512
+_GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
+
+
+def _cell(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
+    """Return the weights of a cell, and the widths of its states; the first is its output."""
+    kind = layer.kind.removesuffix("Cell")
+    units, gates = number(layer, "units"), _GATES[kind]
+    weights: list[Shape] = [(width, gates * units), (units, gates * units)]
+    if is_on(layer, "use_bias", default=True):
+        doubled = kind == "GRU" and is_on(layer, "reset_after", default=True)
+        weights.append((2, gates * units) if doubled else (gates * units,))
+    return weights, [units] * (2 if kind == "LSTM" else 1)
+
+
+def _cells(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
+    """Return the same of a cell, or of cells one on the other."""
+    if layer.kind != "StackedRNNCells":
+        return _cell(layer, width)
+    weights: list[Shape] = []
+    states: list[int] = []
+    for inner in layer.inner["cells"]:
+        more, widths = _cell(inner, width)
+        weights += more
+        states = [*widths, *states]
+        width = widths[0]
+    return weights, states
+
+
+def _recurrent(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    batch, steps, width = shapes[0]
+    cell = layer.inner["cell"][0] if layer.kind == "RNN" else layer
+    weights, states = _cells(cell, width)
+    sequence = is_on(layer, "return_sequences", default=False)
+    outputs: list[Shape] = [(batch, steps, states[0]) if sequence else (batch, states[0])]
+    if is_on(layer, "return_state", default=False):
+        outputs += [(batch, state) for state in states]
+    flops = 2 * steps * sum(prod(weight) for weight in weights)
+    calls = _written_out(layer, steps)
+    return Effect(tuple(outputs), tuple(weights), flops, 5 * steps * sum(states), calls)
+
+
+def _written_out(layer: Layer, steps: int) -> int:
+    """Return how many calls the loop of a layer becomes."""
+    if not is_on(layer, "unroll", default=False):
+        return 1
+    if steps > MAX_UNROLLED:
+        raise refused(
+            "cost-unrolled",
+            f"its loop is written out {steps} times: save the model with unroll=False",
+            where=layer.where,
+        )
+    return steps
+
+
+def _conv_lstm(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    batch, steps, *picture = shapes[0]
+    dims = rank(layer)
+    spatial, channels = split(layer, (batch, *picture))
+    kernel, filters = numbers(layer, "kernel_size", dims), number(layer, "filters")
+    outputs = slid(layer, spatial, kernel, numbers(layer, "strides", dims, 1))
+    weights: list[Shape] = [(*kernel, channels, 4 * filters), (*kernel, filters, 4 * filters)]
+    flops = 2 * steps * prod(outputs) * sum(prod(weight) for weight in weights)
+    if is_on(layer, "use_bias", default=True):
+        weights.append((4 * filters,))
+    first = layer.config.get("data_format") == "channels_first"
+    state: Shape = (filters, *outputs) if first else (*outputs, filters)
+    sequence = is_on(layer, "return_sequences", default=False)
+    found: list[Shape] = [(batch, steps, *state) if sequence else (batch, *state)]
+    if is_on(layer, "return_state", default=False):
+        found += [(batch, *state)] * 2
+    calls = _written_out(layer, steps)
+    return Effect(tuple(found), tuple(weights), flops, 5 * steps * prod(state), calls)
+
+
+def _bidirectional(layer: Layer, shapes: Shapes, run: Run) -> Effect:
+    (forward,) = layer.inner["layer"]
+    one_way = run(forward, shapes[:1])
+    given = layer.inner.get("backward_layer", ())
+    other = run(given[0], shapes[:1]) if given else one_way
+    first, *states = one_way.outputs
+    mode = layer.config.get("merge_mode", "concat")
+    if mode is None:
+        outputs: list[Shape] = [first, other.outputs[0]]
+    elif mode == "concat":
+        outputs = [(*first[:-1], first[-1] + other.outputs[0][-1])]
+    else:
+        outputs = [first]
+    return Effect(
+        (*outputs, *states, *other.outputs[1:]),
+        (*one_way.weights, *other.weights),
+        one_way.flops + other.flops,
+        one_way.scratch + other.scratch,
+        one_way.calls + other.calls + 1,
+        max(one_way.largest, other.largest),
+    )
+
+
+def _time_distributed(layer: Layer, shapes: Shapes, run: Run) -> Effect:
+    batch, steps, *rest = shapes[0]
+    (inner,) = layer.inner["layer"]
+    effect = run(inner, ((batch, *rest),))
+    outputs = tuple((batch, steps, *shape[1:]) for shape in effect.outputs)
+    return Effect(
+        outputs,
+        effect.weights,
+        steps * effect.flops,
+        steps * effect.scratch,
+        effect.calls + 1,
+        steps * effect.largest,
+    )
+
+
+def _input(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    return one(shapes[0])
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys((*_GATES, "RNN"), _recurrent),
+    **{f"ConvLSTM{dims}D": _conv_lstm for dims in (1, 2, 3)},
+    "Bidirectional": _bidirectional,
+    "TimeDistributed": _time_distributed,
+    "InputLayer": _input,
+}

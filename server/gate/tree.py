@@ -1,0 +1,115 @@
+"""A model's configuration after it was checked: layers, nested models and who feeds whom."""
+
+from dataclasses import dataclass
+from typing import Any
+
+Shape = tuple[int, ...]
+# one tensor of a layer: the layer's name, which of its calls, which of the outputs
+BATCH = 1
+OPEN = 1024  # what an open axis is counted as: its length is only known with a call
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A tensor in a functional model.
+
+    Attributes
+    ----------
+    layer : str
+        Name of the layer that makes it.
+    node, tensor : int
+        Which call of the layer, and which of that call's outputs.
+    """
+
+    layer: str
+    node: int
+    tensor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """An array that stands in the configuration.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Its axes.
+    """
+
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One call of a layer.
+
+    Attributes
+    ----------
+    tensors : tuple of Ref or Constant
+        What it is called on, masks and states left out.
+    needs : tuple of Ref
+        Every tensor that must be there before.
+    key : Any
+        What a tensor is indexed with; for ``GetItem`` alone.
+    """
+
+    tensors: tuple[Ref | Constant, ...]
+    needs: tuple[Ref, ...]
+    key: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A layer.
+
+    Attributes
+    ----------
+    kind : str
+        Its class; ``ops.`` before an operation's.
+    name : str
+        Its name, which others refer to.
+    config : dict
+        Its checked configuration.
+    where : str
+        The path in the file.
+    inner : dict
+        Layers that it wraps, by key.
+    model : Model or None
+        When it is a model.
+    built : tuple of Shape or None
+        The shapes that it is built with before it is called.
+    nodes : tuple of Node
+        Its calls, in a functional model.
+    """
+
+    kind: str
+    name: str
+    config: dict[str, Any]
+    where: str
+    inner: dict[str, tuple["Layer", ...]]
+    model: "Model | None" = None
+    built: tuple[Shape, ...] | None = None
+    nodes: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A model, nested or whole.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        In their order.
+    is_sequential : bool
+        Whether each is called on what the one before it gave.
+    inputs, outputs : tuple of Ref
+        Of a functional model.
+    declared : Shape or None
+        The input shape of a sequential one, where it is told.
+    """
+
+    layers: tuple[Layer, ...]
+    is_sequential: bool
+    inputs: tuple[Ref, ...] = ()
+    outputs: tuple[Ref, ...] = ()
+    declared: Shape | None = None

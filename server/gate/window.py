@@ -1,0 +1,65 @@
+"""A part of a file, read through a bound: what HDF5 gets instead of a path.
+
+A library that is sent from place to place by hostile bytes can read without end. Here it reaches
+nothing outside its part, and after so many bytes it gets an error.
+"""
+
+import io
+import os
+from typing import BinaryIO
+
+
+_PAGE = 16 << 10
+
+
+class Window(io.RawIOBase):
+    """Bytes ``start`` to ``start + size`` of a file, open for reading.
+
+    Parameters
+    ----------
+    file : BinaryIO
+        An open file.
+    start, size : int
+        The part, in bytes.
+    budget : int
+        Most bytes that may be read through it, all reads together.
+    """
+
+    def __init__(self, file: BinaryIO, *, start: int, size: int, budget: int) -> None:
+        super().__init__()
+        self._fd = file.fileno()
+        self._start = start
+        self.size = size
+        self._left = budget
+        self._at = 0
+        self._page = b""
+        self._page_at = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, counted from the start, from here or from the end."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as h5py calls it
+        """Fill a buffer from the present place; return how many bytes there were.
+
+        Raises
+        ------
+        OSError
+            When the budget is spent.
+        """
+        count = max(min(len(buffer), self.size - self._at), 0)
+        self._left -= count
+        if self._left < 0:
+            raise OSError("more is read than a model's outline takes")
+        offset = self._at - self._page_at
+        if not 0 <= offset <= len(self._page) - count:
+            # outlines are many small things side by side
+            ahead = min(max(count, _PAGE), self.size - self._at)
+            self._page = os.pread(self._fd, ahead, self._start + self._at)
+            self._page_at, offset = self._at, 0
+        data = self._page[offset : offset + count]
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
