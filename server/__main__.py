@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from server import app, devcert, settings
+from server import app, devcert, parts, settings
 from server.database import DatabaseInUse
 from server.settings import SettingsFault
 from server.telemetry import configure_logging
@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
     sweep = commands.add_parser("sweep", help="promote and discard uploads once, without a server")
     sweep.set_defaults(command=_sweep)
+    walls = commands.add_parser("sandbox", help="say how well models are shut in on this machine")
+    walls.set_defaults(command=_sandbox)
     listing = commands.add_parser("settings", help="list every setting and its present value")
     listing.set_defaults(command=_settings)
     cert = commands.add_parser("devcert", help="make a development certificate and its authority")
@@ -78,6 +80,14 @@ def _sweep(_options: argparse.Namespace) -> int:
         print(f"promoted {digest.hex}")
     print(f"{len(report.promoted)} promoted, {report.discarded} discarded, {report.left} left")
     return 0
+
+
+def _sandbox(_options: argparse.Namespace) -> int:
+    chosen, _ = settings.read_settings(os.environ)
+    configure_logging("ERROR")
+    found = asyncio.run(parts.find_sandbox(chosen))
+    print(f"sandbox: {found.describe()}")
+    return 0 if found.allows_models else 1
 
 
 def _settings(_options: argparse.Namespace) -> int:

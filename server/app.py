@@ -21,8 +21,8 @@ from typing import Any
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from server import allocation, database, privileges
-from server.inference.process import remove_stale_folders
-from server.parts import Inference, Repository, logged
+from server.inference.surroundings import remove_stale_folders
+from server.parts import Inference, Repository, find_sandbox, logged
 from server.repository.layout import Layout
 from server.repository.nonces import Nonces
 from server.repository.sweep import Sweeper, SweepReport
@@ -109,7 +109,10 @@ async def serve(settings: Settings, ports: Ports) -> None:
         try:
             await repository.sweeper.reconcile()
             async with asyncio.TaskGroup() as group:
-                inference = Inference(settings, repository, group, promoted=promoted)
+                sandbox = await find_sandbox(settings)
+                inference = Inference(
+                    settings, repository, group, sandbox=sandbox, promoted=promoted
+                )
                 scheduler = _schedule(repository.sweeper, settings.sweep_interval_s)
                 try:
                     await inference.engines.reconcile()
@@ -276,7 +279,6 @@ def _warn(settings: Settings) -> None:
             "this SQLite damages logs that two processes write: only this process may write",
             extra={"sqlite": version},
         )
-    _log.warning("no sandbox yet: a model file runs with the rights of the server's user")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _DESCRIPTORS:
         most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)

@@ -1,12 +1,14 @@
 """The loop that every child process runs: read a frame, call the handler that it names, answer.
 
-A child speaks on one socket (descriptor 3), logs to standard error and ends when its parent does. A
+A child speaks on one socket (descriptor 3), logs to standard error and ends when its parent does.
+Between its imports and its first call the walls of the sandbox close around it, see `sandbox`. A
 `ServerError` becomes a problem in the answer; anything else ends the child, because nobody knows
 what state it is in, and the parent starts another.
 """
 
 import json
 import socket
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from server.errors import ServerError
 from server.inference import frames
 from server.inference.frames import SOCKET_FD, Message, Part
+from server.inference.sandbox import confined
 
 _MAX_PAYLOAD = 1 << 30
 
@@ -39,12 +42,19 @@ def serve(start: Callable[[dict[str, Any]], tuple[dict[str, Any], Mapping[str, H
 
         def begin(message: Message) -> Message:
             nonlocal handlers
-            ready, handlers = start(message.fields)
+            with confined(message.fields.pop("sandbox", None)):
+                ready, handlers = start(message.fields)
             return Message(ready)
 
-        _answer(connection, begin, first)
-        while (message := _receive(connection)) is not None:
-            _answer(connection, handlers[message.fields["op"]], message)
+        try:
+            _answer(connection, begin, first)
+            while (message := _receive(connection)) is not None:
+                _answer(connection, handlers[message.fields["op"]], message)
+        except (
+            Exception
+        ):  # a boundary: said before the socket closes, or the parent's kill is first
+            traceback.print_exc()
+            raise SystemExit(1) from None
 
 
 def to_part(name: str, array: NDArray[Any]) -> Part:

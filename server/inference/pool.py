@@ -20,6 +20,7 @@ from server.errors import Overload, ServerError, WorkerFailed
 from server.inference.frames import BatchMessage, Message
 from server.inference.memory import process_bytes
 from server.inference.process import Child
+from server.inference.sandbox import Rights
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0
@@ -47,6 +48,8 @@ class ChildKind:
         Whether a first child that does not start is tried again; else the pool fails.
     check : callable or None
         Awaited before every start; what it raises fails the pool.
+    rights : Rights or None
+        What a child may use; None: there are no walls around it.
     """
 
     module: str
@@ -57,6 +60,7 @@ class ChildKind:
     max_calls: int = 2000
     keeps_trying: bool = False
     check: Callable[[], Awaitable[None]] | None = None
+    rights: Rights | None = None
 
 
 class ChildPool:
@@ -150,6 +154,7 @@ class ChildPool:
                     self._kind.config,
                     timeout_s=self._kind.start_timeout_s,
                     nice=self._kind.nice,
+                    rights=self._kind.rights,
                 )
             except ServerError as error:
                 if not self._ready.done() and not self._kind.keeps_trying:

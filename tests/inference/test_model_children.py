@@ -14,6 +14,7 @@ from server.inference.child import to_array, to_part
 from server.inference.frames import Message
 from server.inference.process import Child
 from tests.inference.conftest import Judged
+from tests.inference.walls import GIB, HERE
 
 pytestmark = pytest.mark.timeout(400)
 TENSORS = {"task": "tensors"}
@@ -25,7 +26,12 @@ async def judge(path: Path, output: Path | None) -> dict[str, Any]:
     fd = os.open(output, os.O_RDWR | os.O_CREAT) if output is not None else None
     try:
         child = await Child.start(
-            "server.inference.intake_child", config, timeout_s=120, nice=0, output=fd
+            "server.inference.intake_child",
+            config,
+            timeout_s=120,
+            nice=0,
+            output=fd,
+            rights=HERE.rights(memory_bytes=4 * GIB, read=[path], writes_bytes=GIB),
         )
     finally:
         if fd is not None:
@@ -37,7 +43,14 @@ async def judge(path: Path, output: Path | None) -> dict[str, Any]:
 
 async def start(kind: str, path: Path) -> Child:
     config = {"path": str(path), "threads": 1, "max_batch": 8}
-    return await Child.start(f"server.inference.{kind}_child", config, timeout_s=120, nice=0)
+    writes_bytes = GIB if kind == "keras" else 0
+    return await Child.start(
+        f"server.inference.{kind}_child",
+        config,
+        timeout_s=120,
+        nice=0,
+        rights=HERE.rights(memory_bytes=2 * GIB, read=[path], writes_bytes=writes_bytes),
+    )
 
 
 async def ask(child: Child, rows: NDArray[np.float32], name: str) -> NDArray[np.float32]:
