@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,8 @@ def test_every_child_of_a_server_stands_behind_the_walls(
     for name in ("two.h5", "half.keras"):  # one for each engine
         digest = server.host(tiny.path(name).read_bytes())
         probabilities(server.predict(digest, wav), tolerance=1e-2)
-    modules = ("decoder_child", "onnx_child", "keras_child")
-    for module in modules:
-        wait_until(lambda module=module: server.children(module), f"a {module} runs")
+    for module in ("decoder_child", "onnx_child", "keras_child"):
+        wait_until(partial(server.children, module), f"a {module} runs")
     for child in server.children():
         now = status(child.pid)
         assert (now["NoNewPrivs"], now["Seccomp"]) == ("1", "2"), child.cmdline()
