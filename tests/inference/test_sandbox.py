@@ -190,3 +190,25 @@ async def test_the_memory_of_a_child_can_still_be_measured(secrets: list[str]) -
     async with started(secrets, rights()) as child:
         measured = process_bytes(child.pid)
     assert 5 * MIB < measured < 200 * MIB
+
+
+@needs_landlock
+@pytest.mark.timeout(300)
+async def test_a_graph_of_tensorflow_reads_and_writes_no_file(
+    secrets: list[str], tmp_path: Path
+) -> None:
+    written = tmp_path / "written"
+    child = await Child.start(
+        "tests.inference.tensorflow_child",
+        {"read": secrets[0], "written": str(written)},
+        timeout_s=120,
+        nice=0,
+        rights=rights(memory_mb=2048),
+    )
+    try:
+        running = (await child.call(Message({"op": "try"}), timeout_s=30)).fields["said"]
+    finally:
+        await child.end()
+    assert child.ready["said"] == ["PermissionDeniedError", "PermissionDeniedError"]
+    assert running == ["PermissionDeniedError"]
+    assert not written.exists()
