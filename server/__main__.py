@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from server import app, devcert, offline, settings
+from server import app, devcert, offline, parts, settings
 from server.database import DatabaseInUse
 from server.progress import Progress
 from server.settings import SettingsFault
@@ -70,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     fsck.add_argument("--repair", action="store_true", help="mend what can be mended")
     fsck.set_defaults(command=_fsck)
+    walls = commands.add_parser("sandbox", help="say how well models are shut in on this machine")
+    walls.set_defaults(command=_sandbox)
     listing = commands.add_parser("settings", help="list every setting and its present value")
     listing.set_defaults(command=_settings)
     cert = commands.add_parser("devcert", help="make a development certificate and its authority")
@@ -115,6 +117,14 @@ def _fsck(options: argparse.Namespace) -> int:
     remaining = sum(not found.mended for found in findings)
     print(f"{len(findings)} faults, {len(findings) - remaining} repaired")
     return 1 if remaining else 0
+
+
+def _sandbox(_options: argparse.Namespace) -> int:
+    chosen, _ = settings.read_settings(os.environ)
+    configure_logging("ERROR")
+    found = asyncio.run(parts.find_sandbox(chosen))
+    print(f"sandbox: {found.describe()}")
+    return 0 if found.allows_models else 1
 
 
 def _settings(_options: argparse.Namespace) -> int:

@@ -20,8 +20,8 @@ from typing import Any
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from server import allocation, database, privileges
-from server.inference.process import remove_stale_folders
-from server.parts import Inference, Repository, logged, open_repository, owned
+from server.inference.surroundings import remove_stale_folders
+from server.parts import Inference, Repository, find_sandbox, logged, open_repository, owned
 from server.repository.layout import Layout
 from server.repository.nonces import Nonces
 from server.repository.sweep import Sweeper
@@ -108,7 +108,10 @@ async def serve(settings: Settings, ports: Ports) -> None:
         try:
             await repository.recovery.reconcile()
             async with asyncio.TaskGroup() as group:
-                inference = Inference(settings, repository, group, promoted=promoted)
+                sandbox = await find_sandbox(settings)
+                inference = Inference(
+                    settings, repository, group, sandbox=sandbox, promoted=promoted
+                )
                 scheduler = _schedule(repository.sweeper, settings.sweep_interval_s)
                 scrubbing = group.create_task(logged(repository.scrub.run()))
                 try:
@@ -237,7 +240,6 @@ def _warn(settings: Settings) -> None:
             "this SQLite damages logs that two processes write: only this process may write",
             extra={"sqlite": version},
         )
-    _log.warning("no sandbox yet: a model file runs with the rights of the server's user")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < _DESCRIPTORS:
         most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)

@@ -16,6 +16,7 @@ HTTP status, its slug (a section of docs/problems.md) and its title. An instance
     |-- UnusableInput ........... 422   readable, but not what the task needs
     |-- BadModel ................ 422   a file that is no model, or not one for its task
     |-- WorkerFailed ............ 502   the model's process died or answered nonsense
+    |-- SandboxMissing .......... 503   nothing here would hold what others made
     `-- Overload ................ 503   come back after `retry_after_s`
 """
 
@@ -239,6 +240,12 @@ class WorkerFailed(ServerError):
     """The process that held the request died or answered nonsense; the request failed alone."""
 
     status, slug, title = 502, "worker-failed", "The process that held this request failed"
+
+
+class SandboxMissing(ServerError):
+    """The machine has no sandbox, and nobody has said that models run without one."""
+
+    status, slug, title = 503, "no-sandbox", "This server has no sandbox to run models in"
 
 
 class Overload(ServerError):

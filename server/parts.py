@@ -18,6 +18,7 @@ from typing import Any
 from server import database
 from server.digest import Digest
 from server.errors import ServerError
+from server.inference import sandbox_level
 from server.inference.contracts import Contracts
 from server.inference.engines import Engines
 from server.inference.feature_cache import FeatureCache
@@ -27,6 +28,7 @@ from server.inference.pool import ChildKind, ChildPool
 from server.inference.predictor import Predictor
 from server.inference.preparation import Preparation
 from server.inference.residents import Budget
+from server.inference.sandbox_level import Sandbox
 from server.inference.workers import ModelWorkers
 from server.repository.derived import DerivedFiles
 from server.repository.layout import Layout
@@ -41,6 +43,9 @@ from server.settings import Settings, SettingsFault
 _log = logging.getLogger(__name__)
 _CORES = len(os.sched_getaffinity(0))
 _DECODER_START_S = 60.0
+_DECODER_BYTES = 2 << 30
+_LEAST_INTAKE_BYTES = 2 << 30  # TensorFlow alone takes a quarter of it
+_OVER_BUDGET_BYTES = 512 << 20  # who is a little over is measured and told so, not ended
 _PRELOADED = 4  # of the latest models, whatever more there is room for
 
 
@@ -120,6 +125,8 @@ class Inference:
         Where models are listed and lie.
     group : asyncio.TaskGroup
         Every background task belongs to it.
+    sandbox : Sandbox
+        The walls around every child.
     promoted : asyncio.Event
         Set whenever there may be a file to judge.
     """
@@ -130,21 +137,25 @@ class Inference:
         repository: Repository,
         group: asyncio.TaskGroup,
         *,
+        sandbox: Sandbox,
         promoted: asyncio.Event,
     ) -> None:
+        sandbox_level.report(sandbox)
+
         def spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
             return group.create_task(logged(work))
 
         self._registry = repository.registry
         self._pinned = [Digest.parse(text) for text in settings.pinned_models]
         self.decoders = ChildPool(
-            _decoder_kind(settings),
+            _decoder_kind(settings, sandbox),
             size=settings.decoders,
             max_queue=2 * settings.max_predictions,
             spawn=spawn,
         )
         self.cache = _feature_cache(settings)
-        self.engines = _engines(settings, repository, promoted.set)
+        self.engines = _engines(settings, repository, sandbox, promoted.set)
+        self._sandbox = sandbox
         self.workers = ModelWorkers(
             self.engines.of,
             _budget(settings),
@@ -159,6 +170,8 @@ class Inference:
             repository.derived,
             repository.recovery,
             self.workers,
+            sandbox=sandbox,
+            memory_bytes=max(machine_bytes() // 2, _LEAST_INTAKE_BYTES),
             timeout_s=settings.intake_timeout_s,
             rejected_keep_s=settings.rejected_keep_s,
             promoted=promoted,
@@ -169,13 +182,13 @@ class Inference:
             Preparation(self.decoders, self.cache, spawn=spawn),
             self.decoders,
             self.workers,
+            sandbox=sandbox,
             max_in_flight=settings.max_predictions,
             ready_wait_s=settings.ready_wait_s,
         )
-        self._running = [
-            spawn(self.intake.run()),
-            spawn(self._preload()),
-        ]
+        self._running = []
+        if sandbox.allows_models:
+            self._running += [spawn(self.intake.run()), spawn(self._preload())]
 
     def _are_cores_wanted(self) -> bool:
         """Tell whether decoders keep half of the cores busy."""
@@ -195,7 +208,7 @@ class Inference:
             "model_memory_bytes": self.workers.memory_bytes,
             "feature_cache": self._cache_state(),
             "saturated_answers": self.predictor.saturated_answers,
-            "sandbox": "none",
+            "sandbox": self._sandbox.level,
         }
 
     def _cache_state(self) -> dict[str, int] | None:
@@ -228,18 +241,22 @@ class Inference:
             await self.workers.evict(digest)
 
 
-def _decoder_kind(settings: Settings) -> ChildKind:
+def _decoder_kind(settings: Settings, sandbox: Sandbox) -> ChildKind:
     return ChildKind(
         "server.inference.decoder_child",
         {},
         start_timeout_s=_DECODER_START_S,
         call_timeout_s=settings.decode_timeout_s,
         keeps_trying=True,
+        rights=sandbox.rights(memory_bytes=_DECODER_BYTES),
     )
 
 
 def _engines(
-    settings: Settings, repository: Repository, on_promoted: Callable[[], None]
+    settings: Settings,
+    repository: Repository,
+    sandbox: Sandbox,
+    on_promoted: Callable[[], None],
 ) -> Engines:
     return Engines(
         repository.registry,
@@ -248,16 +265,22 @@ def _engines(
         threads=_CORES,
         start_timeout_s=settings.intake_timeout_s,
         call_timeout_s=settings.predict_timeout_s,
+        sandbox=sandbox,
+        worker_bytes=_model_memory(settings) + _OVER_BUDGET_BYTES,
         on_promoted=on_promoted,
     )
 
 
 def _budget(settings: Settings) -> Budget:
     return Budget(
-        memory_bytes=settings.model_memory or machine_bytes() // 2,
+        memory_bytes=_model_memory(settings),
         models=settings.resident_models,
         pinned=frozenset(Digest.parse(text) for text in settings.pinned_models),
     )
+
+
+def _model_memory(settings: Settings) -> int:
+    return settings.model_memory or machine_bytes() // 2
 
 
 def _feature_cache(settings: Settings) -> FeatureCache | None:
@@ -266,6 +289,14 @@ def _feature_cache(settings: Settings) -> FeatureCache | None:
         return None
     disk_bytes = settings.feature_cache_disk_bytes
     return FeatureCache(settings.feature_cache_bytes, folder, disk_bytes)
+
+
+async def find_sandbox(settings: Settings) -> Sandbox:
+    """Find out how good the walls around child processes are, unless they are not wanted."""
+    if settings.sandbox == "off":
+        return sandbox_level.OFF
+    secrets = [settings.certs_dir / "server.key", Path(settings.database.split("///", 1)[1])]
+    return await sandbox_level.find(secrets)
 
 
 async def logged(work: Coroutine[Any, Any, None]) -> None:

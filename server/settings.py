@@ -15,6 +15,7 @@ WARN_TOKEN_BYTES = 32
 _MIB = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
+_SANDBOX = ("on", "off")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -145,6 +146,11 @@ class Settings:
     graceful_s: float = _setting(
         "GRACEFUL_S", 8.0, "A stop takes no longer; requests in flight end.", unit="s", least=1
     )
+    sandbox: str = _setting(
+        "SANDBOX",
+        "on",
+        "`off`: models run without one; `on`: they are refused where there is none.",
+    )
     run_as: str = _setting(
         "RUN_AS", "", "`uid:gid` to become for good, once ports and key are open; root only."
     )
@@ -214,6 +220,9 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         values[item.name] = value
     if not values.get("database_url", "sqlite:///").startswith(_SQLITE):
         faults.append("DATABASE_URL: this version takes sqlite:///PATH only")
+    if values.get("sandbox", "on") not in _SANDBOX:
+        del values["sandbox"]
+        faults.append(f"SANDBOX: one of {', '.join(_SANDBOX)}")
     if values.get("log_level", "INFO") not in _LEVELS:
         del values["log_level"]
         faults.append(f"LOG_LEVEL: one of {', '.join(_LEVELS)}")

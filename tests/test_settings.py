@@ -77,6 +77,7 @@ def test_tokens_are_read_from_a_file_oldest_first(tmp_path: Path) -> None:
         ({"SIGNING_TOKEN": TOKEN, "DECODERS": "two"}, "DECODERS"),
         ({"SIGNING_TOKEN": TOKEN, "DATABASE_URL": "postgresql://x"}, "DATABASE_URL"),
         ({"SIGNING_TOKEN": TOKEN, "LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
+        ({"SIGNING_TOKEN": TOKEN, "SANDBOX": "maybe"}, "SANDBOX: one of on, off"),
         ({"SIGNING_TOKEN": TOKEN, "MODEL_MEMORY": "-1"}, "at least 0"),
         ({"SIGNING_TOKEN": TOKEN, "MODEL_MEMORY": "8G"}, "MODEL_MEMORY"),
         ({"SIGNING_TOKEN": TOKEN, "RESIDENT_MODELS": "0"}, "at least 1"),
@@ -98,7 +99,9 @@ def test_a_token_never_shows_in_the_settings() -> None:
     assert TOKEN not in repr(read_settings({"SIGNING_TOKEN": TOKEN})[0])
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["sweep"], ["settings"], ["devcert"]])
+@pytest.mark.parametrize(
+    "command", [[], ["serve"], ["sweep"], ["settings"], ["devcert"], ["sandbox"]]
+)
 def test_every_command_explains_itself(command: list[str]) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "server", *command, "--help"],

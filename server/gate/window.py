@@ -8,7 +8,6 @@ import io
 import os
 from typing import BinaryIO
 
-
 _PAGE = 16 << 10
 
 

@@ -1,12 +1,14 @@
 """The loop that every child process runs: read a frame, call the handler that it names, answer.
 
-A child speaks on one socket (descriptor 3), logs to standard error and ends when its parent does. A
+A child speaks on one socket (descriptor 3), logs to standard error and ends when its parent does.
+Between its imports and its first call the walls of the sandbox close around it, see `sandbox`. A
 `ServerError` becomes a problem in the answer; anything else ends the child, because nobody knows
 what state it is in, and the parent starts another.
 """
 
 import json
 import socket
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +19,7 @@ from server.errors import ServerError
 from server.inference import frames
 from server.inference.frames import SOCKET_FD, Message, Part
 from server.inference.mailbox import Mailbox
+from server.inference.sandbox import confined
 
 _MAX_PAYLOAD = 1 << 30
 
@@ -42,12 +45,18 @@ def serve(start: Callable[[dict[str, Any]], tuple[dict[str, Any], Mapping[str, H
 
         def begin(message: Message) -> Message:
             nonlocal handlers
-            ready, handlers = start(message.fields)
+            with confined(message.fields.pop("sandbox", None)):
+                ready, handlers = start(message.fields)
             return Message(ready)
 
-        connection.send(_answer(begin, first))
-        while (message := connection.receive()) is not None:
-            connection.send(_answer(handlers[message.fields["op"]], message))
+        try:
+            connection.send(_answer(begin, first))
+            while (message := connection.receive()) is not None:
+                connection.send(_answer(handlers[message.fields["op"]], message))
+        # a boundary: said before the socket closes, or the parent's kill is first
+        except Exception:
+            traceback.print_exc()
+            raise SystemExit(1) from None
 
 
 def to_part(name: str, array: NDArray[Any]) -> Part:

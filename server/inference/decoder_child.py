@@ -6,13 +6,18 @@ kept here.
 """
 
 import ctypes
+import io
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
+from server.audio.decode import decode as decode_sound
+from server.audio.feature_names import FEATURE_NAMES
+from server.audio.feature_row import parse_feature_row
 from server.audio.frontends import FRONTENDS, RowFrontend, describe_frontends
 from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.inference.child import Handler, serve, to_array, to_part
@@ -105,6 +110,16 @@ def _warm_up() -> None:
             entry.compute(noise)
         else:
             entry.compute(noise, min(235, entry.heights[1]), 335)
+    _read_once(noise)
+
+
+def _read_once(noise: NDArray[np.float32]) -> None:
+    """Read a sound and a row: what libraries look up at first use cannot be opened later."""
+    file = io.BytesIO()
+    soundfile.write(file, noise, SAMPLE_RATE_HZ, format="WAV")
+    decode_sound(file.getvalue())
+    header, row = ",".join(FEATURE_NAMES), ",".join("0" for _ in FEATURE_NAMES)
+    parse_feature_row(f"{header}\n{row}\n".encode(), FEATURE_NAMES)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 from server.digest import Digest
 from server.errors import ModelNotReady, ModelState
 from server.inference.pool import ChildKind
+from server.inference.sandbox_level import Sandbox
 from server.inference.workers import Engine
 from server.repository.derived import DerivedFiles
 from server.repository.registry import Registry, State
@@ -18,6 +19,7 @@ from server.repository.store import ModelStore
 RECORD_VERSION = 3
 _FOR_EVER = 1 << 62  # a model is too slow to load for being replaced
 _ONNX_BYTES, _KERAS_BYTES = 48 << 20, 600 << 20  # a worker before it has loaded anything
+_KERAS_COPY_BYTES = 8 << 30  # of a file whose configuration it repairs
 _WEIGHTS_SHARE = 3  # a loaded model and its batches take so many times its file
 _AGAIN = "the model is being made ready again"
 _log = logging.getLogger(__name__)
@@ -36,6 +38,10 @@ class Engines:
         Of one model's worker.
     start_timeout_s, call_timeout_s : float
         Longest loading and longest run, in seconds.
+    sandbox : Sandbox
+        The walls around workers.
+    worker_bytes : int
+        A worker that takes more is ended.
     on_promoted : callable
         Called when there is something to judge again.
     """
@@ -49,6 +55,8 @@ class Engines:
         threads: int,
         start_timeout_s: float,
         call_timeout_s: float,
+        sandbox: Sandbox,
+        worker_bytes: int,
         on_promoted: Callable[[], None],
     ) -> None:
         self._registry = registry
@@ -57,6 +65,8 @@ class Engines:
         self._threads = threads
         self._start_timeout_s = start_timeout_s
         self._call_timeout_s = call_timeout_s
+        self._sandbox = sandbox
+        self._worker_bytes = worker_bytes
         self._on_promoted = on_promoted
 
     async def of(self, digest: Digest, record: Mapping[str, Any]) -> Engine:
@@ -75,9 +85,11 @@ class Engines:
             made = Digest.parse(derived)
             module, path = "server.inference.onnx_child", self._derived.path(made)
             base, check = _ONNX_BYTES, partial(self._check_derived, digest, made)
+            writes_bytes = 0
         else:
             module, path = "server.inference.keras_child", self._store.path(digest)
             base, check = _KERAS_BYTES, partial(self._check_stored, digest)
+            writes_bytes = _KERAS_COPY_BYTES
         max_batch = int(record["max_batch"])
         kind = ChildKind(
             module,
@@ -92,6 +104,9 @@ class Engines:
             max_calls=_FOR_EVER,
             check=check,
             in_flight=2,
+            rights=self._sandbox.rights(
+                memory_bytes=self._worker_bytes, read=[path.resolve()], writes_bytes=writes_bytes
+            ),
         )
         size = await asyncio.to_thread(_size, path)
         return Engine(kind, max_batch, base + _WEIGHTS_SHARE * size)

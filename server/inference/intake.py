@@ -19,6 +19,8 @@ from typing import Any
 from server.digest import Digest
 from server.errors import BadModel, Overload, ServerError, StorageFull, WorkerFailed
 from server.inference.process import Child
+from server.inference.sandbox import Rights
+from server.inference.sandbox_level import Sandbox
 from server.inference.workers import ModelWorkers
 from server.repository.derived import DerivedFiles
 from server.repository.fsops import NewFile
@@ -31,6 +33,8 @@ _log = logging.getLogger(__name__)
 _AT_ONCE = 2
 _LISTED = 64  # models that wait to be judged, in memory
 _LOOK_S = 60.0
+_GATE_BYTES = 1 << 30
+_WRITTEN_BYTES = 8 << 30  # the largest copy of a repaired file, or converted model
 _CLIENT_PART = (BadModel, WorkerFailed)
 _VERDICT = ("version", "parameters", "activations", "largest", "flops", "layers")
 
@@ -50,6 +54,10 @@ class Intake:
         Removes what stays rejected.
     workers : ModelWorkers
         Loads what was judged good.
+    sandbox : Sandbox
+        The walls around the judging processes.
+    memory_bytes : int
+        One that takes more is ended.
     timeout_s : float
         Longest judging of one file.
     rejected_keep_s : float
@@ -68,6 +76,8 @@ class Intake:
         recovery: Recovery,
         workers: ModelWorkers,
         *,
+        sandbox: Sandbox,
+        memory_bytes: int,
         timeout_s: float,
         rejected_keep_s: float,
         promoted: asyncio.Event,
@@ -78,6 +88,8 @@ class Intake:
         self._derived = derived
         self._recovery = recovery
         self._workers = workers
+        self._sandbox = sandbox
+        self._memory_bytes = memory_bytes
         self._timeout_s = timeout_s
         self._rejected_keep_s = rejected_keep_s
         self._spawn = spawn
@@ -173,15 +185,21 @@ class Intake:
     async def _judge(self, model: Model) -> dict[str, Any]:
         if await asyncio.to_thread(self._store.verify, model.digest) is None:
             raise BadModel("the file here is damaged; upload it again")
-        path = str(self._store.path(model.digest).resolve())
-        told = await self._ask("server.inference.gate_child", {"path": path})
-        config = {"path": path, "manifest": model.manifest}
+        path = self._store.path(model.digest).resolve()
+        rights = self._sandbox.rights(memory_bytes=_GATE_BYTES, read=[path])
+        told = await self._ask("server.inference.gate_child", {"path": str(path)}, rights=rights)
+        config = {"path": str(path), "manifest": model.manifest}
+        rights = self._sandbox.rights(
+            memory_bytes=self._memory_bytes, read=[path], writes_bytes=_WRITTEN_BYTES
+        )
         try:
             converted = await asyncio.to_thread(self._derived.new)
         except OSError as error:
             raise StorageFull("no room for the converted model", retry_after_s=60) from error
         try:
-            answer = await self._ask("server.inference.intake_child", config, output=converted.fd)
+            answer = await self._ask(
+                "server.inference.intake_child", config, rights=rights, output=converted.fd
+            )
             record = await self._record(answer.get("record"), converted)
             return record | {"gate": _verdict(told.get("gate"))}
         finally:
@@ -201,26 +219,33 @@ class Intake:
         return record
 
     async def _ask(
-        self, module: str, config: dict[str, Any], *, output: int | None = None
+        self,
+        module: str,
+        config: dict[str, Any],
+        *,
+        rights: Rights | None,
+        output: int | None = None,
     ) -> dict[str, Any]:
         """Run a one-shot child and return what it says; once more when it dies."""
         try:
-            return await self._ask_once(module, config, output)
+            return await self._ask_once(module, config, rights, output)
         except WorkerFailed:
             # a process may also die for lack of memory, which is not the model's fault
             if output is not None:
                 os.ftruncate(output, 0)
                 os.lseek(output, 0, os.SEEK_SET)
             try:
-                return await self._ask_once(module, config, output)
+                return await self._ask_once(module, config, rights, output)
             except WorkerFailed as error:
                 why = f"it took down the process that judged it: {error.detail}"
                 raise WorkerFailed(why) from error
 
     async def _ask_once(
-        self, module: str, config: dict[str, Any], output: int | None
+        self, module: str, config: dict[str, Any], rights: Rights | None, output: int | None
     ) -> dict[str, Any]:
-        child = await Child.start(module, config, timeout_s=self._timeout_s, nice=10, output=output)
+        child = await Child.start(
+            module, config, timeout_s=self._timeout_s, nice=10, output=output, rights=rights
+        )
         await child.end()
         return child.ready
 

@@ -20,6 +20,7 @@ from server.errors import Overload, ServerError, WorkerFailed
 from server.inference.frames import BatchMessage, Message
 from server.inference.memory import process_bytes
 from server.inference.process import Child
+from server.inference.sandbox import Rights
 from server.shielding import whole
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class ChildKind:
     in_flight : int
         Calls that a child is given at once, 1 or 2: it runs one after the other, and finds the next
         there when it has answered the first.
+    rights : Rights or None
+        What a child may use; None: there are no walls around it.
     """
 
     module: str
@@ -62,6 +65,7 @@ class ChildKind:
     keeps_trying: bool = False
     check: Callable[[], Awaitable[None]] | None = None
     in_flight: int = 1
+    rights: Rights | None = None
 
 
 class ChildPool:
@@ -168,6 +172,7 @@ class ChildPool:
                     self._kind.config,
                     timeout_s=self._kind.start_timeout_s,
                     nice=self._kind.nice,
+                    rights=self._kind.rights,
                 )
             except ServerError as error:
                 if not self._ready.done() and not self._kind.keeps_trying:

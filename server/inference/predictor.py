@@ -29,6 +29,7 @@ from server.inference.frames import Message, Part
 from server.inference.intake import Intake
 from server.inference.pool import ChildPool
 from server.inference.preparation import Preparation, Sound
+from server.inference.sandbox_level import Sandbox
 from server.inference.workers import ModelWorkers
 from server.repository.registry import Model, State
 
@@ -114,6 +115,8 @@ class Predictor:
         Turn outputs into replies.
     workers : ModelWorkers
         Run the models.
+    sandbox : Sandbox
+        Says whether models are run here at all.
     max_in_flight : int
         Predictions at once; more are refused at once.
     ready_wait_s : float
@@ -127,6 +130,7 @@ class Predictor:
         decoders: ChildPool,
         workers: ModelWorkers,
         *,
+        sandbox: Sandbox,
         max_in_flight: int,
         ready_wait_s: float,
     ) -> None:
@@ -134,6 +138,7 @@ class Predictor:
         self._preparation = preparation
         self._decoders = decoders
         self._workers = workers
+        self._sandbox = sandbox
         self._max_in_flight = max_in_flight
         self._ready_wait_s = ready_wait_s
         self._in_flight = 0
@@ -144,9 +149,10 @@ class Predictor:
 
         Raises
         ------
-        ModelNotFound, ModelState, ModelDisabled, BadModel, ModelNotReady
+        ModelNotFound, ModelState, ModelDisabled, BadModel, ModelNotReady, SandboxMissing
             If it cannot.
         """
+        self._sandbox.check()
         model = await self._intake.wait_while_promoted(digest, timeout_s=self._ready_wait_s)
         if model is None:
             raise ModelNotFound

@@ -4,16 +4,13 @@ import asyncio
 import fcntl
 import logging
 import os
-import re
 import shutil
 import socket
 import sys
-import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
-import server
 from server.errors import (
     BadModel,
     MalformedRequest,
@@ -23,27 +20,16 @@ from server.errors import (
     WorkerFailed,
     every_error,
 )
+from server.inference import surroundings
 from server.inference.channel import BUFFER_BYTES, Channel
 from server.inference.frames import SOCKET_FD, BatchMessage, Message
 from server.inference.mailbox import Mailbox
+from server.inference.memory_watch import MemoryWatch
+from server.inference.sandbox import Rights
 from server.shielding import run_to_end
 
 _log = logging.getLogger(__name__)
-_FOLDER = "spectrogrampredictor-"
-_STALE = re.compile(re.escape(_FOLDER) + r"([0-9]{1,10})-[a-z0-9_]{8}")
-_ROOT = Path(server.__file__).parent.parent
 _WORDS_BYTES = 8192
-_KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "VIRTUAL_ENV")
-_ENVIRONMENT = {
-    "PYTHONPATH": str(_ROOT),
-    "OPENBLAS_NUM_THREADS": "1",  # two spinning BLAS threads cost four times the CPU
-    "OMP_NUM_THREADS": "1",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "TF_ENABLE_ONEDNN_OPTS": "1",
-    "CUDA_VISIBLE_DEVICES": "-1",
-    "KERAS_BACKEND": "tensorflow",
-    "ORT_DISABLE_TELEMETRY": "1",
-}
 # what a child may say of a client's input; anything else from it is a fault of ours
 _TOLD = (MalformedRequest, UnreadableSound, UnusableInput, BadModel)
 _ERRORS = every_error()
@@ -83,6 +69,7 @@ class Child:
         self._transport, self._output = process
         self._channel = channel
         self._folder = folder
+        self._max_bytes: int | None = None
         self.pid = self._transport.get_pid()
         self.ready: dict[str, Any] = {}
 
@@ -95,6 +82,7 @@ class Child:
         timeout_s: float,
         nice: int,
         output: int | None = None,
+        rights: Rights | None = None,
     ) -> Self:
         """Start `python -m module`, send it its configuration and wait until it is ready.
 
@@ -110,6 +98,8 @@ class Child:
             How much lower its priority is.
         output : int or None
             An open file that the child may write; it finds its number as `output_fd`.
+        rights : Rights or None
+            What the child may use; None: there are no walls around it.
 
         Raises
         ------
@@ -123,7 +113,7 @@ class Child:
             _log.error("child could not be started", extra={"child": module, "why": error})
             raise WorkerFailed("the process could not be started") from error
         try:
-            first = Message(config | written)
+            first = Message(config | written | child._confine(rights))
             child.ready = (await child.call(first, timeout_s=timeout_s)).fields
         except WorkerFailed:
             await child.end()
@@ -139,7 +129,7 @@ class Child:
         cls, module: str, *, nice: int, output: int | None
     ) -> tuple[Self, dict[str, Any]]:
         with ExitStack() as undo, ExitStack() as inherited:
-            folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-"))
+            folder = surroundings.new_folder()
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             boxes = [Mailbox.make(child_writes=writes) for writes in (False, True)]
             given: dict[str, int] = {}
@@ -161,6 +151,13 @@ class Child:
             undo.pop_all()
         return cls(process, channel, folder), dict(given)
 
+    def _confine(self, rights: Rights | None) -> dict[str, Any]:
+        """Hold the child to what it may use; return what it is told of that."""
+        if rights is None:
+            return {}
+        self._max_bytes = rights.memory_bytes
+        return {"sandbox": rights.describe()}
+
     async def call(self, message: Message | BatchMessage, *, timeout_s: float) -> Message:
         """Send a message and return the answer; after `WorkerFailed` the child must be ended.
 
@@ -171,12 +168,23 @@ class Child:
         ServerError
             The problem that the child found in the input.
         WorkerFailed
-            If the child died, answered nonsense or took too long.
+            If the child died, answered nonsense, took too long or too much memory.
         """
-        answer = await self._channel.ask(message, timeout_s=timeout_s)
+        watch = MemoryWatch(self.pid, self._max_bytes, self._kill)
+        try:
+            with watch:
+                answer = await self._channel.ask(message, timeout_s=timeout_s)
+        except WorkerFailed as error:
+            if watch.reason:
+                raise WorkerFailed(watch.reason) from error
+            raise
         if (problem := answer.fields.get("problem")) is not None:
             raise _told(problem)
         return answer
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._transport.kill()
 
     async def wait(self) -> None:
         """Return when the process has ended."""
@@ -202,7 +210,7 @@ async def _spawn(
     module: str, fd: int, folder: Path, *, nice: int, given: list[int]
 ) -> tuple[asyncio.SubprocessTransport, _Output]:
     boot = _BOOT.format(nice=nice, fd=SOCKET_FD, death=_PR_SET_PDEATHSIG)
-    command = [sys.executable, "-c", boot, module, str(fd), str(os.getpid())]
+    command = [sys.executable, "-P", "-c", boot, module, str(fd), str(os.getpid())]
     return await asyncio.get_running_loop().subprocess_exec(
         _Output,
         *command,
@@ -211,7 +219,7 @@ async def _spawn(
         stderr=asyncio.subprocess.PIPE,
         pass_fds=[fd, *given],
         cwd=folder,
-        env=_environment(folder),
+        env=surroundings.environment(folder),
         process_group=0,  # no Ctrl-C of ours; in a session of its own `nice` would not count
     )
 
@@ -238,23 +246,6 @@ _BOOT = (
     "sys.argv[2] == '{fd}' or os.close(int(sys.argv[2])); "
     "runpy.run_module(sys.argv[1], run_name='__main__')"
 )
-
-
-def remove_stale_folders() -> None:
-    """Remove the children's folders that a killed server left; before the first child starts."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
-        named = _STALE.fullmatch(folder.name)
-        if named is None or folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-            continue
-        # in a container every server has the same process id
-        if int(named[1]) == os.getpid() or not Path(f"/proc/{named[1]}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    private = dict.fromkeys(("HOME", "TMPDIR", "KERAS_HOME"), str(folder))
-    return kept | _ENVIRONMENT | private
 
 
 def _told(problem: Any) -> ServerError:

@@ -1,6 +1,7 @@
 """The server as a child process of the tests, and the clients that ask it."""
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -33,6 +34,15 @@ _DEFAULTS = {
     "RESIDENT_MODELS": "2",
     "READY_WAIT_S": "100",
 }
+
+
+@functools.cache
+def sandbox() -> str:
+    """Return what SANDBOX must be for models to run on this machine: `off` where it has none."""
+    found = subprocess.run(
+        [sys.executable, "-m", "server", "sandbox"], cwd=ROOT, capture_output=True, check=False
+    )
+    return "off" if found.returncode else "on"
 
 
 def wait_until(condition: Callable[[], object], what: str, *, deadline_s: float = 30.0) -> None:
@@ -86,6 +96,7 @@ class Server:
             "UPLOADS_DIR": str(self.uploads_tmp),
             "TMPDIR": str(self.scratch),
             **_DEFAULTS,
+            "SANDBOX": sandbox(),
             **(settings or {}),
         }
         self.scratch.mkdir(parents=True, exist_ok=True)

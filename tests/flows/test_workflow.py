@@ -183,8 +183,7 @@ def test_the_serving_process_maps_no_sound_or_model_library(
         pytest.skip("needs /proc")
     text = maps.read_text().lower()
     assert [name for name in NATIVE if f"/{name}" in text] == []
-    (decoder,) = server.children("decoder_child")
-    assert "sndfile" in Path(f"/proc/{decoder.pid}/maps").read_text()  # the method sees libraries
+    assert "/cryptography/" in text  # the method sees libraries
 
 
 def test_the_serving_process_imports_no_sound_or_model_module(

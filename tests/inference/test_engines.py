@@ -13,13 +13,14 @@ from server import database
 from server.digest import Digest
 from server.errors import ModelNotReady, ModelState
 from server.inference.engines import RECORD_VERSION, Engines
+from server.inference.sandbox_level import Sandbox
 from server.repository.derived import DerivedFiles
 from server.repository.layout import Layout
 from server.repository.registry import Registry, State
 from server.repository.store import ModelStore
 from tests.repository.conftest import digest_of
 
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 
 
 @dataclass
@@ -82,6 +83,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
         threads=2,
         start_timeout_s=30,
         call_timeout_s=20,
+        sandbox=Sandbox("full", 7, True),
+        worker_bytes=GIB,
         on_promoted=lambda: woken.append(None),
     )
     yield House(layout, registry, derived, engines, woken)
@@ -97,6 +100,19 @@ async def test_a_converted_model_is_run_from_its_derived_file(house: House) -> N
     assert engine.kind.config == told
     assert engine.max_batch == 4
     assert (engine.kind.start_timeout_s, engine.kind.call_timeout_s) == (30, 20)
+
+
+async def test_a_worker_may_read_its_own_file_only(house: House) -> None:
+    made = house.converted(b"x")
+    digest = await house.ready()
+    converted = (await house.engines.of(digest, current(derived=made.hex))).kind.rights
+    original = (await house.engines.of(digest, current())).kind.rights
+    assert converted is not None
+    assert original is not None
+    assert converted.read == (str(house.derived.path(made)),)
+    assert original.read == (str(house.layout.model(digest)),)
+    assert (converted.writes, original.writes) == (False, True)
+    assert converted.memory_bytes == GIB
 
 
 async def test_a_model_that_was_not_converted_is_run_from_its_own_file(house: House) -> None:

@@ -14,9 +14,13 @@ from server.inference.child import to_array, to_part
 from server.inference.frames import PREDICT, SPARING, Message
 from server.inference.process import Child
 from tests.inference.conftest import Judged
+from tests.inference.walls import GIB, HERE
 
 pytestmark = pytest.mark.timeout(400)
 TENSORS = {"task": "tensors"}
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="needs root: nobody else may look into a child that gives no dumps"
+)
 HEAVY = ("tensorflow", "keras", "h5py", "onnx", "tf2onnx", "scipy", "soundfile")
 
 
@@ -25,7 +29,12 @@ async def judge(path: Path, output: Path | None) -> dict[str, Any]:
     fd = os.open(output, os.O_RDWR | os.O_CREAT) if output is not None else None
     try:
         child = await Child.start(
-            "server.inference.intake_child", config, timeout_s=120, nice=0, output=fd
+            "server.inference.intake_child",
+            config,
+            timeout_s=120,
+            nice=0,
+            output=fd,
+            rights=HERE.rights(memory_bytes=4 * GIB, read=[path], writes_bytes=GIB),
         )
     finally:
         if fd is not None:
@@ -37,7 +46,14 @@ async def judge(path: Path, output: Path | None) -> dict[str, Any]:
 
 async def start(kind: str, path: Path, *, threads: int = 1, apart: bool = False) -> Child:
     config = {"path": str(path), "threads": threads, "max_batch": 8, "apart": apart}
-    return await Child.start(f"server.inference.{kind}_child", config, timeout_s=120, nice=0)
+    writes_bytes = GIB if kind == "keras" else 0
+    return await Child.start(
+        f"server.inference.{kind}_child",
+        config,
+        timeout_s=120,
+        nice=0,
+        rights=HERE.rights(memory_bytes=2 * GIB, read=[path], writes_bytes=writes_bytes),
+    )
 
 
 async def ask(
@@ -140,11 +156,13 @@ async def test_a_message_without_an_input_is_refused(served: tuple[Child, str]) 
         await ask(child, np.zeros((1, 2), np.float32), "elsewhere")
 
 
+@needs_root
 async def test_the_light_worker_maps_no_heavy_library(served: tuple[Child, str]) -> None:
     mapped = Path(f"/proc/{served[0].pid}/maps").read_text()
     assert [name for name in HEAVY if f"site-packages/{name}/" in mapped] == []
 
 
+@needs_root
 async def test_the_light_worker_speaks_to_nobody(served: tuple[Child, str]) -> None:
     threads = {
         (task / "comm").read_text().strip()
