@@ -17,6 +17,7 @@ from typing import Any
 from server import database
 from server.digest import Digest
 from server.errors import ServerError
+from server.inference.admission import Admission
 from server.inference.contracts import Contracts
 from server.inference.engines import Engines
 from server.inference.feature_cache import FeatureCache
@@ -124,8 +125,9 @@ class Inference:
             Preparation(self.decoders, self.cache, spawn=spawn),
             self.decoders,
             self.workers,
-            max_in_flight=settings.max_predictions,
+            admission=Admission(settings.max_predictions),
             ready_wait_s=settings.ready_wait_s,
+            deadline_s=settings.deadline_s,
         )
         self._running = [
             spawn(self.intake.run()),
@@ -141,6 +143,8 @@ class Inference:
         return {
             "ready": self.decoders.alive > 0,
             "decoders": self.decoders.alive,
+            "decoder_queue": self.decoders.waiting,
+            "predictions": self.predictor.in_flight,
             "models_loaded": self.workers.loaded,
             "models_running": self.workers.running,
             "model_memory_bytes": self.workers.memory_bytes,

@@ -12,6 +12,7 @@ finished, because the child cannot be interrupted, and its answer is dropped.
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,21 @@ _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0
 _Job = tuple[Message | BatchMessage, asyncio.Future[Message]]
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
+
+
+class _Jobs(asyncio.Queue[_Job]):
+    """Calls that wait for a child."""
+
+    def _init(self, _maxsize: int) -> None:
+        self._waiting: deque[_Job] = deque()
+        self._queue = self._waiting  # what the other methods of `asyncio.Queue` look at
+
+    def forget(self, answer: asyncio.Future[Message]) -> None:
+        """Take out the call whose caller is gone, if it still waits."""
+        for k, job in enumerate(self._waiting):
+            if job[1] is answer:
+                del self._waiting[k]
+                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +99,7 @@ class ChildPool:
         spawn: Spawn,
     ) -> None:
         self._kind = kind
-        self._queue: asyncio.Queue[_Job] = asyncio.Queue(max_queue)
+        self._queue = _Jobs(max_queue)
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._alive: set[Child] = set()
         self._failure: ServerError | None = None  # why no child will ever answer again
@@ -111,6 +127,11 @@ class ChildPool:
         """How many children run."""
         return len(self._alive)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a child."""
+        return self._queue.qsize()
+
     async def memory_bytes(self) -> int:
         """Measure what the children take together, in bytes."""
         pids = [child.pid for child in self._alive]
@@ -133,7 +154,11 @@ class ChildPool:
             self._queue.put_nowait((message, answer))
         except asyncio.QueueFull:
             raise Overload(f"{self._queue.maxsize} calls wait already") from None
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._queue.forget(answer)  # nobody waits for it, so it takes nobody's place
+            raise
 
     async def close(self) -> None:
         """End every child and refuse what still waits."""

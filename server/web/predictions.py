@@ -44,6 +44,7 @@ def v1_prediction_routes(
     @bp.post("/v1/models/<digest>/predictions")
     async def predict(digest: str) -> Response:
         asked = cast(StreamedRequest, request)
+        predictor.check_room(asked.caller)
         body = asked.stream_body
         if asked.mimetype == _JSON:
             async with bodies.open(
@@ -69,7 +70,7 @@ def v1_prediction_routes(
         return await _run(model, tensors_of_bytes(raw.data, model.binding["inputs"]))
 
     async def _run(model: ReadyModel, tensors: Sequence[Part]) -> Response:
-        outputs = await predictor.predict_tensors(model, tensors)
+        outputs = await predictor.predict_tensors(model, tensors, caller=_caller())
         if sum(math.prod(part.shape) for part in outputs) <= _THREAD_VALUES:
             return _json(_outputs(model, outputs))
         return _json(await asyncio.to_thread(_outputs, model, outputs))
@@ -78,9 +79,13 @@ def v1_prediction_routes(
         fields = take_fields(raw.fields, required={}, optional={"ext": str, "csv": str})
         csv = fields.get("csv", "")
         sound = Sound(raw.data, fields.get("ext"), _encoded(csv), raw.digest)
-        return _json(_told(model, await predictor.predict_sound(model, sound)))
+        return _json(_told(model, await predictor.predict_sound(model, sound, caller=_caller())))
 
     return bp
+
+
+def _caller() -> str:
+    return cast(StreamedRequest, request).caller
 
 
 def _encoded(csv: str) -> bytes:
