@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 _UPLOADS = {"/uploadmodel", "/nodemodeluploads"}
 _ORIGINAL = {"/registermodelhash", "/prediction", "/hashmodels", "/test"} | _UPLOADS
 _MEDIA_TYPE = "application/problem+json"
+_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 FIXED_HEADERS = {
     "Strict-Transport-Security": "max-age=63072000",
     "X-Content-Type-Options": "nosniff",
@@ -74,7 +75,9 @@ def install_problems(app: Quart, *, legacy_status: bool) -> None:
 
     @app.errorhandler(ServerError)
     async def expected(error: ServerError) -> Response:
-        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # who is refused by the hundred must not fill the log as well: the request's line is enough
+        busy = isinstance(error, Overload) and error.status in _BUSY
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not busy:
             _log.warning(error.title, extra={"reason": error.detail})
         return answer(error)
 
