@@ -73,8 +73,9 @@ def tensors(count: int) -> list[Tensors]:
     ]
 
 
-def sounds(count: int) -> list[bytes]:
-    """Return different sounds: WAV files of 30 s, 22,050 Hz, mono, 16 bit."""
+def sounds(count: int, *, seconds: float | None = None) -> list[bytes]:
+    """Return different sounds: WAV files of 30 s, or shorter, 22,050 Hz, mono, 16 bit."""
+    length = _SAMPLES if seconds is None else int(seconds * _RATE_HZ)
     rng = np.random.default_rng(2)
     time_s = np.arange(_SAMPLES) / _RATE_HZ
     y = 0.02 * rng.standard_normal(_SAMPLES)
@@ -82,7 +83,7 @@ def sounds(count: int) -> list[bytes]:
         beat_s = rng.uniform(0.2, 1.0)
         y += 0.04 * np.exp(-5 * np.mod(time_s, beat_s)) * np.sin(2 * np.pi * hz * time_s)
     samples = np.rint(y * 32_000).astype("<i2")
-    return [_wav(np.roll(samples, 9973 * k).tobytes()) for k in range(count)]
+    return [_wav(np.roll(samples, 9973 * k)[:length].tobytes()) for k in range(count)]
 
 
 def _wav(samples: bytes) -> bytes:

@@ -20,6 +20,7 @@ _PIECE = 262_144
 _HEAD_END = b"\r\n\r\n"
 _LAST_CHUNK = b"0\r\n\r\n"
 _LENGTH = b"content-length:"
+CLOSES = b"connection: close"
 
 
 @dataclass(slots=True)
@@ -66,9 +67,10 @@ class Target:
     port: int
     trust: ssl.SSLContext | None = None
 
-    def connect(self) -> socket.socket:
-        """Open a connection."""
-        plain = socket.create_connection((HOST, self.port), timeout=_TIMEOUT_S)
+    def connect(self, source: str = "") -> socket.socket:
+        """Open a connection, from an address of the loopback network if one is given."""
+        own = (source, 0) if source else None
+        plain = socket.create_connection((HOST, self.port), timeout=_TIMEOUT_S, source_address=own)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.trust is None:
             return plain
@@ -154,13 +156,13 @@ def _call(target: Target, turns: _Turns, seen: Load, faults: list[str]) -> None:
             connection = connection or target.connect()
             began = time.perf_counter()
             connection.sendall(request)
-            status, closes, answer = _receive(connection.recv)
+            status, head, answer = receive(connection.recv)
             seen.seconds.append(time.perf_counter() - began)
             if status != 200:
                 faults.append(f"status {status}: {answer[:500]!r}")
                 return
             seen.answer = answer
-            if closes:
+            if CLOSES in head:
                 connection.close()
                 connection = None
     except (OSError, ValueError) as error:
@@ -170,8 +172,8 @@ def _call(target: Target, turns: _Turns, seen: Load, faults: list[str]) -> None:
             connection.close()
 
 
-def _receive(recv: Callable[[int], bytes]) -> tuple[int, bool, bytes]:
-    """Return status, whether the server will close, and the body."""
+def receive(recv: Callable[[int], bytes]) -> tuple[int, bytes, bytes]:
+    """Return the status, the head in lower case, and the body of an answer."""
     received = b""
     while (end := received.find(_HEAD_END)) < 0:
         received += _more(recv)
@@ -184,7 +186,7 @@ def _receive(recv: Callable[[int], bytes]) -> tuple[int, bool, bytes]:
         while not body.endswith(_LAST_CHUNK):
             body += _more(recv)
         body = b"".join(_chunks(body))
-    return int(head.split(b" ", 2)[1]), b"connection: close" in head, body
+    return int(head.split(b" ", 2)[1]), head, body
 
 
 def _chunks(body: bytes) -> Iterator[bytes]:

@@ -1,14 +1,31 @@
 """The command line: `python -m server COMMAND`."""
 
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    # Before the imports, which take a while: to process 1 of a container a signal that nobody
+    # handles is not given; and OpenSSL reads its configuration once, when it is loaded.
+    signal.signal(signal.SIGTERM, _end)
+    os.environ.setdefault("OPENSSL_CONF", str(Path(__file__).with_name("openssl.cnf")))
+
 import argparse
 import asyncio
-import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
-from server import app, devcert, offline, parts, settings
+from server import app, devcert, offline, operating, parts, settings
 from server.database import DatabaseInUse
+from server.digest import Digest
+from server.errors import BadDigest
+from server.ports import Ports
 from server.progress import Progress
 from server.settings import SettingsFault
 from server.telemetry import configure_logging
@@ -72,6 +89,18 @@ def _parser() -> argparse.ArgumentParser:
     fsck.set_defaults(command=_fsck)
     walls = commands.add_parser("sandbox", help="say how well models are shut in on this machine")
     walls.set_defaults(command=_sandbox)
+    models = commands.add_parser("models", help="list models, or switch one on or off")
+    acts = models.add_subparsers(required=True, metavar="ACT")
+    acts.add_parser("list", help="list every model that has, or had, a file").set_defaults(
+        command=_list_models
+    )
+    for act, work, text in (
+        ("enable", operating.enable, "let a disabled model predict again"),
+        ("disable", operating.disable, "switch a model off"),
+    ):
+        switch = acts.add_parser(act, help=text)
+        switch.add_argument("digest", help="SHA-256 of the model's file")
+        switch.set_defaults(command=_switch, work=work)
     listing = commands.add_parser("settings", help="list every setting and its present value")
     listing.set_defaults(command=_settings)
     cert = commands.add_parser("devcert", help="make a development certificate and its authority")
@@ -88,8 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(_options: argparse.Namespace) -> int:
     chosen, faults = settings.read_settings(os.environ)
     configure_logging(chosen.log_level)
-    ports = app.Ports(chosen, faults)
-    asyncio.run(app.serve(chosen, ports))
+    asyncio.run(app.serve(chosen, Ports(chosen, faults)))
     return 0
 
 
@@ -125,6 +153,26 @@ def _sandbox(_options: argparse.Namespace) -> int:
     found = asyncio.run(parts.find_sandbox(chosen))
     print(f"sandbox: {found.describe()}")
     return 0 if found.allows_models else 1
+
+
+def _list_models(_options: argparse.Namespace) -> int:
+    chosen, _ = settings.read_settings(os.environ)
+    for model in asyncio.run(operating.list_models(chosen)):
+        print(f"{model.digest.hex} {model.state:<9} {model.reason or ''}".rstrip())
+    return 0
+
+
+def _switch(options: argparse.Namespace) -> int:
+    chosen, _ = settings.read_settings(os.environ)
+    try:
+        digest = Digest.parse(options.digest)
+    except BadDigest as error:
+        _complain(f"{options.digest}: {error.detail}")
+        return 1
+    if not asyncio.run(options.work(chosen, digest)):
+        _complain(f"{digest.hex}: nothing to change; `models list` shows every model")
+        return 1
+    return 0
 
 
 def _settings(_options: argparse.Namespace) -> int:

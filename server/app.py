@@ -11,7 +11,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,18 +18,19 @@ from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
-from server import allocation, database, privileges
+from server import allocation, database
 from server.inference.surroundings import remove_stale_folders
-from server.parts import Inference, Repository, find_sandbox, logged, open_repository, owned
-from server.repository.layout import Layout
+from server.parts import Inference, find_sandbox, logged
+from server.ports import Ports
 from server.repository.nonces import Nonces
 from server.repository.sweep import Sweeper
-from server.settings import WARN_TOKEN_BYTES, Bind, Settings, SettingsFault
+from server.repository_parts import Repository, open_repository, owned
+from server.settings import WARN_TOKEN_BYTES, Settings
 from server.signing.keyring import KeyRing
 from server.web import compat
 from server.web.body import BodyMemory, Pace
 from server.web.health import health_routes
-from server.web.listener import HTTP1, HTTP2_AND_1, TlsFault, bind, listen, load_tls
+from server.web.listener import HTTP1, HTTP2_AND_1, listen
 from server.web.predictions import v1_prediction_routes
 from server.web.signed import SignedBodies
 from server.web.site import Site, build_site
@@ -38,57 +38,6 @@ from server.web.site import Site, build_site
 _log = logging.getLogger(__name__)
 _DESCRIPTORS = 8192
 _GRACE_SHARE = 0.7  # of the grace period is for requests, the rest for ending processes
-
-
-class Ports:
-    """What is taken while the process still has its rights: sockets, certificate and key.
-
-    Parameters
-    ----------
-    settings : Settings
-        As read.
-    faults : list of str
-        Found so far; all that is found here is added before anything is raised.
-
-    Raises
-    ------
-    SettingsFault
-        Naming every fault.
-    """
-
-    def __init__(self, settings: Settings, faults: list[str]) -> None:
-        self.layout = Layout(settings.models_dir, settings.uploads_dir)
-        try:
-            self.api_tls = load_tls(settings.certs_dir, HTTP2_AND_1)
-            self.upload_tls = load_tls(settings.certs_dir, HTTP1)
-        except TlsFault as error:
-            faults.append(str(error))
-        self.sockets: list[socket.socket] = []
-        binds = (("API_BIND", settings.api_bind), ("UPLOAD_BIND", settings.upload_bind))
-        for name, address in binds:
-            try:
-                self.sockets.append(bind(address.host, address.port))
-            except OSError as error:
-                faults.append(f"{name}={address}: {error.strerror}{_remedy(error)}")
-        if not faults:
-            owned = [settings.models_dir, settings.uploads_dir]
-            faults += privileges.drop(settings.run_as, owned=owned)
-        if not privileges.is_pending(settings.run_as):  # root would judge otherwise than the user
-            faults += self.layout.faults()
-        if faults:
-            raise SettingsFault(faults)
-
-    @property
-    def addresses(self) -> list[str]:
-        """The two base URLs, with the ports that the system chose."""
-        names = [sock.getsockname()[:2] for sock in self.sockets]
-        return [f"https://{Bind(host, port)}" for host, port in names]
-
-
-def _remedy(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return f"; start as root, or let user {os.geteuid()} bind it (CAP_NET_BIND_SERVICE)"
-    return ""
 
 
 async def serve(settings: Settings, ports: Ports) -> None:
@@ -116,7 +65,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
                 scrubbing = group.create_task(logged(repository.scrub.run()))
                 try:
                     await inference.engines.reconcile()
-                    sites = _sites(settings, repository, inference)
+                    sites = _sites(settings, repository, inference, ports)
                     allocation.freeze_start()
                     await _listen(settings, ports, sites, stop, inference.intake.stop_waiting)
                 finally:
@@ -128,7 +77,9 @@ async def serve(settings: Settings, ports: Ports) -> None:
     _log.info("stopped")
 
 
-def _sites(settings: Settings, repository: Repository, inference: Inference) -> tuple[Site, Site]:
+def _sites(
+    settings: Settings, repository: Repository, inference: Inference, ports: Ports
+) -> tuple[Site, Site]:
     keys = KeyRing(settings.signing_tokens)
     bodies = SignedBodies(
         keys,
@@ -136,7 +87,7 @@ def _sites(settings: Settings, repository: Repository, inference: Inference) -> 
         Nonces(repository.engine),
         max_age_s=settings.signing_max_age_s,
     )
-    pace = Pace(idle_s=settings.body_idle_s, min_rate=settings.min_upload_rate)
+    pace = Pace(settings.body_idle_s, settings.min_upload_rate, settings.upload_grace_s)
     api = build_site(
         "api",
         [
@@ -156,7 +107,9 @@ def _sites(settings: Settings, repository: Repository, inference: Inference) -> 
             v1_prediction_routes(
                 inference.predictor, bodies, max_bytes=settings.max_prediction_bytes
             ),
-            health_routes(lambda: inference.state() | {"scrub": repository.scrub.counts}),
+            health_routes(
+                lambda: {**inference.state(), **ports.state(), "scrub": repository.scrub.counts}
+            ),
         ],
         pace=pace,
         legacy_status=settings.legacy_status,
@@ -180,16 +133,22 @@ async def _listen(
     stop: asyncio.Event,
     on_stop: Callable[[], None],
 ) -> None:
-    contexts = (ports.api_tls, ports.upload_tls)
+    contexts = [ports.certificates.context(spoken) for spoken in (HTTP2_AND_1, HTTP1)]
     grace = settings.graceful_s * _GRACE_SHARE
+    renewed = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewed.set)
     async with asyncio.TaskGroup() as group:
+        watch = group.create_task(ports.certificates.watch(settings.cert_check_s, renewed))
         for site, sock, tls in zip(sites, ports.sockets, contexts, strict=True):
-            group.create_task(listen(site, sock, tls, stop=stop.wait, graceful_s=grace))
+            group.create_task(
+                listen(site, sock, tls, doors=ports.doors, stop=stop.wait, graceful_s=grace)
+            )
         api, uploads = ports.addresses
         _log.info("serving", extra={"api": api, "uploads": uploads})
         await stop.wait()
         _log.info("stopping", extra={"grace_s": settings.graceful_s})
         _watch(settings.graceful_s)
+        watch.cancel()
         on_stop()
 
 

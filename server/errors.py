@@ -14,10 +14,13 @@ HTTP status, its slug (a section of docs/problems.md) and its title. An instance
     |-- TooLarge ................ 413   over a limit that the server counted itself
     |-- UnreadableSound ......... 415   the bytes are no sound that can be decoded whole
     |-- UnusableInput ........... 422   readable, but not what the task needs
+    |-- HeadersTooLarge ......... 431   more or longer headers than any request needs
     |-- BadModel ................ 422   a file that is no model, or not one for its task
     |-- WorkerFailed ............ 502   the model's process died or answered nonsense
     |-- SandboxMissing .......... 503   nothing here would hold what others made
-    `-- Overload ................ 503   come back after `retry_after_s`
+    |-- Overload ................ 503   come back after `retry_after_s`
+    |   `-- TooManyRequests ..... 429   this caller has its share already
+    `-- DeadlinePassed .......... 504   the answer would have come too late
 """
 
 from typing import ClassVar
@@ -42,9 +45,6 @@ class ServerError(Exception):
         super().__init__(detail or self.title)
         self.detail = detail or self.title
         self.members = members
-
-
-# 400: the request
 
 
 class MalformedRequest(ServerError):
@@ -101,9 +101,6 @@ class BadHttp(MalformedRequest):
     slug, title = "bad-http-request", "The HTTP request is not valid"
 
 
-# 401, 404, 409: who and what
-
-
 class BadSignature(ServerError):
     """The signature is missing, altered, too old, or made with another key."""
 
@@ -134,16 +131,16 @@ class ModelDisabled(ModelState):
     slug, title = "model-disabled", "The model is disabled"
 
 
-# 413: sizes
-
-
 class TooLarge(ServerError):
     """The body is over the limit of its route."""
 
     status, slug, title = 413, "body-too-large", "The body is larger than this path takes"
 
 
-# 415: sounds that cannot be decoded
+class HeadersTooLarge(ServerError):
+    """More headers, or more bytes of them, than the server reads."""
+
+    status, slug, title = 431, "headers-too-large", "The headers of the request are too large"
 
 
 class UnreadableSound(ServerError):
@@ -188,9 +185,6 @@ class TooManyChannels(UnreadableSound):
     slug, title = "too-many-channels", "The sound has too many channels"
 
 
-# 422: readable, not usable
-
-
 class UnusableInput(ServerError):
     """The input can be read, but the task cannot use it."""
 
@@ -233,9 +227,6 @@ class BadModel(ServerError):
     status, slug, title = 422, "model-rejected", "The model was rejected"
 
 
-# 5xx: ours, or later
-
-
 class WorkerFailed(ServerError):
     """The process that held the request died or answered nonsense; the request failed alone."""
 
@@ -268,6 +259,12 @@ class Overload(ServerError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyRequests(Overload):
+    """One caller has as much under way as one caller may."""
+
+    status, slug, title = 429, "too-many-requests", "Too many requests of one caller at once"
+
+
 class ModelNotReady(Overload):
     """The model was promoted and is still being judged or loaded."""
 
@@ -284,6 +281,12 @@ class StorageFull(Overload):
     """The disk or the quota for staged uploads is short."""
 
     status, slug, title = 507, "storage-full", "There is no room for the upload"
+
+
+class DeadlinePassed(ServerError):
+    """The prediction took longer than predictions may; its work was dropped."""
+
+    status, slug, title = 504, "deadline-passed", "The prediction was not ready in time"
 
 
 def every_error(root: type[ServerError] = ServerError) -> dict[str, type[ServerError]]:

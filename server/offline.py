@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from server.parts import Repository, open_repository, owned
 from server.repository.fsck import Finding, Fsck
 from server.repository.layout import Layout
 from server.repository.sweep import SweepReport
+from server.repository_parts import Repository, open_repository, owned
 from server.settings import Settings, SettingsFault
 
 

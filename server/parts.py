@@ -1,8 +1,7 @@
-"""Join the parts of the repository and of inference; `app` joins the results with the web.
+"""Join the parts of inference; `app` joins the result with the web.
 
 ::
 
-    registry, staging, store -> sweeper
     registry, store, derived -> engines -> workers -> intake --.
     decoders, feature cache -> preparation --------------------+-> predictor
 """
@@ -10,35 +9,29 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from server import database
 from server.digest import Digest
 from server.errors import ServerError
 from server.inference import sandbox_level
+from server.inference.admission import Admission
+from server.inference.child_kind import ChildKind
 from server.inference.contracts import Contracts
 from server.inference.engines import Engines
 from server.inference.feature_cache import FeatureCache
 from server.inference.intake import Intake
 from server.inference.memory import machine_bytes
-from server.inference.pool import ChildKind, ChildPool
+from server.inference.pool import ChildPool
 from server.inference.predictor import Predictor
 from server.inference.preparation import Preparation
 from server.inference.residents import Budget
 from server.inference.sandbox_level import Sandbox
 from server.inference.workers import ModelWorkers
-from server.repository.derived import DerivedFiles
-from server.repository.layout import Layout
-from server.repository.recovery import Recovery
-from server.repository.registry import Registry, State
-from server.repository.scrub import Scrub
-from server.repository.staging import Staging
-from server.repository.store import ModelStore
-from server.repository.sweep import Sweeper
-from server.settings import Settings, SettingsFault
+from server.repository.registry import State
+from server.repository_parts import Repository
+from server.settings import Settings
 
 _log = logging.getLogger(__name__)
 _CORES = len(os.sched_getaffinity(0))
@@ -47,71 +40,6 @@ _DECODER_BYTES = 2 << 30
 _LEAST_INTAKE_BYTES = 2 << 30  # TensorFlow alone takes a quarter of it
 _OVER_BUDGET_BYTES = 512 << 20  # who is a little over is measured and told so, not ended
 _PRELOADED = 4  # of the latest models, whatever more there is room for
-
-
-class Repository:
-    """The parts of the model repository, joined."""
-
-    def __init__(
-        self, settings: Settings, layout: Layout, *, on_promoted: Callable[[], None]
-    ) -> None:
-        database.migrate(settings.database)
-        self.engine = database.open_engine(settings.database)
-        self.registry = Registry(self.engine)
-        self.store = ModelStore(layout)
-        self.derived = DerivedFiles(layout)
-        self.staging = Staging(
-            layout,
-            max_file_bytes=settings.max_model_bytes,
-            max_bytes=settings.max_staging_bytes,
-            max_uploads=settings.max_uploads,
-        )
-        self.sweeper = Sweeper(
-            layout=layout,
-            registry=self.registry,
-            staging=self.staging,
-            store=self.store,
-            on_promoted=on_promoted,
-        )
-        self.recovery = Recovery(
-            layout=layout, registry=self.registry, store=self.store, on_promoted=on_promoted
-        )
-        self.scrub = Scrub(layout, self.recovery, interval_s=settings.scrub_interval_s)
-
-
-@contextmanager
-def owned(layout: Layout) -> Iterator[None]:
-    """Own the repository while the block runs.
-
-    Raises
-    ------
-    DatabaseInUse
-        If another process does.
-    SettingsFault
-        If its lock cannot be used.
-    """
-    try:
-        lock = database.owner_lock(layout.lock)
-        with lock:
-            yield
-    except database.LockUnusable as error:
-        raise SettingsFault([f"MODELS_DIR={layout.models}: {error}"]) from error
-
-
-def open_repository(
-    settings: Settings, layout: Layout, on_promoted: Callable[[], None]
-) -> Repository:
-    """Join the parts of the repository.
-
-    Raises
-    ------
-    SettingsFault
-        If the database cannot be used.
-    """
-    try:
-        return Repository(settings, layout, on_promoted=on_promoted)
-    except database.DatabaseUnusable as error:
-        raise SettingsFault([f"DATABASE_URL={settings.database}: {error}"]) from error
 
 
 class Inference:
@@ -183,8 +111,9 @@ class Inference:
             self.decoders,
             self.workers,
             sandbox=sandbox,
-            max_in_flight=settings.max_predictions,
+            admission=Admission(settings.max_predictions),
             ready_wait_s=settings.ready_wait_s,
+            deadline_s=settings.deadline_s,
         )
         self._running = []
         if sandbox.allows_models:
@@ -203,6 +132,8 @@ class Inference:
         return {
             "ready": self.decoders.alive > 0,
             "decoders": self.decoders.alive,
+            "decoder_queue": self.decoders.waiting,
+            "predictions": self.predictor.in_flight,
             "models_loaded": self.workers.loaded,
             "models_running": self.workers.running,
             "model_memory_bytes": self.workers.memory_bytes,

@@ -59,6 +59,9 @@ class Settings:
     certs_dir: Path = _setting(
         "CERTS_DIR", Path("/certs"), "Folder with `server.crt` and `server.key`."
     )
+    cert_check_s: float = _setting(
+        "CERT_CHECK_S", 60.0, "A renewed certificate is taken after.", unit="s", least=0.1
+    )
     models_dir: Path = _setting("MODELS_DIR", Path("models"), "The model repository.")
     uploads_dir: Path = _setting(
         "UPLOADS_DIR", Path("uploads_tmp"), "Staging; on the same file system as the models."
@@ -85,10 +88,19 @@ class Settings:
     )
     max_uploads: int = _setting("MAX_UPLOADS", 16, "Uploads in flight at once.", least=1)
     min_upload_rate: int = _setting(
-        "MIN_UPLOAD_RATE", 1024, "Slowest body, in any 30 s after a minute.", unit="bytes/s"
+        "MIN_UPLOAD_RATE", 1024, "Slowest body, in any 30 s after the grace.", unit="bytes/s"
+    )
+    upload_grace_s: float = _setting(
+        "UPLOAD_GRACE_S", 60.0, "A body may be slower at first.", unit="s"
     )
     body_idle_s: float = _setting(
         "BODY_IDLE_S", 30.0, "Longest pause inside a body.", unit="s", least=0.1
+    )
+    max_connections: int = _setting(
+        "MAX_CONNECTIONS", 2048, "Open at once, on both ports; more wait.", least=1
+    )
+    max_connections_of_one: int = _setting(
+        "MAX_CONNECTIONS_PER_ADDRESS", 512, "Open at once of one address.", least=1
     )
     max_predictions: int = _setting(
         "MAX_PREDICTIONS", 64, "Predictions in flight at once; more answer 503.", least=1
@@ -132,6 +144,9 @@ class Settings:
     )
     ready_wait_s: float = _setting(
         "READY_WAIT_S", 60.0, "A prediction waits so long for its model.", unit="s"
+    )
+    deadline_s: float = _setting(
+        "DEADLINE_S", 300.0, "A prediction takes no longer; then 504.", unit="s", least=0.1
     )
     rejected_keep_s: float = _setting(
         "REJECTED_KEEP_S", 86400.0, "A rejected file is removed after.", unit="s"

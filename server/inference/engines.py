@@ -9,7 +9,7 @@ from typing import Any
 
 from server.digest import Digest
 from server.errors import ModelNotReady, ModelState
-from server.inference.pool import ChildKind
+from server.inference.child_kind import ChildKind
 from server.inference.sandbox_level import Sandbox
 from server.inference.workers import Engine
 from server.repository.derived import DerivedFiles

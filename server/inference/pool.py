@@ -12,15 +12,15 @@ finished, because the child cannot be interrupted, and its answer is dropped.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from server.errors import Overload, ServerError, WorkerFailed
+from server.inference.child_kind import ChildKind
 from server.inference.frames import BatchMessage, Message
 from server.inference.memory import process_bytes
 from server.inference.process import Child
-from server.inference.sandbox import Rights
 from server.shielding import whole
 
 _log = logging.getLogger(__name__)
@@ -29,43 +29,19 @@ _Job = tuple[Message | BatchMessage, asyncio.Future[Message]]
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class ChildKind:
-    """What a pool's children are.
+class _Jobs(asyncio.Queue[_Job]):
+    """Calls that wait for a child."""
 
-    Attributes
-    ----------
-    module : str
-        Started by `python -m`.
-    config : dict
-        Sent to each child first.
-    start_timeout_s, call_timeout_s : float
-        Longest start and longest call, in seconds.
-    nice : int
-        How much lower than the web process's their priority is.
-    max_calls : int
-        Calls after which a child is replaced, so that a library's leak stays small.
-    keeps_trying : bool
-        Whether a first child that does not start is tried again; else the pool fails.
-    check : callable or None
-        Awaited before every start; what it raises fails the pool.
-    in_flight : int
-        Calls that a child is given at once, 1 or 2: it runs one after the other, and finds the next
-        there when it has answered the first.
-    rights : Rights or None
-        What a child may use; None: there are no walls around it.
-    """
+    def _init(self, _maxsize: int) -> None:
+        self._waiting: deque[_Job] = deque()
+        self._queue = self._waiting  # what the other methods of `asyncio.Queue` look at
 
-    module: str
-    config: dict[str, Any]
-    start_timeout_s: float
-    call_timeout_s: float
-    nice: int = 5
-    max_calls: int = 2000
-    keeps_trying: bool = False
-    check: Callable[[], Awaitable[None]] | None = None
-    in_flight: int = 1
-    rights: Rights | None = None
+    def forget(self, answer: asyncio.Future[Message]) -> None:
+        """Take out the call whose caller is gone, if it still waits."""
+        for k, job in enumerate(self._waiting):
+            if job[1] is answer:
+                del self._waiting[k]
+                return
 
 
 class ChildPool:
@@ -92,7 +68,7 @@ class ChildPool:
         spawn: Spawn,
     ) -> None:
         self._kind = kind
-        self._queue: asyncio.Queue[_Job] = asyncio.Queue(max_queue)
+        self._queue = _Jobs(max_queue)
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._alive: set[Child] = set()
         self._busy = 0
@@ -131,6 +107,11 @@ class ChildPool:
         """How many children run."""
         return len(self._alive)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a child."""
+        return self._queue.qsize()
+
     async def memory_bytes(self) -> int:
         """Measure what the children take together, in bytes."""
         pids = [child.pid for child in self._alive]
@@ -153,7 +134,11 @@ class ChildPool:
             self._queue.put_nowait((message, answer))
         except asyncio.QueueFull:
             raise Overload(f"{self._queue.maxsize} calls wait already") from None
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._queue.forget(answer)  # nobody waits for it, so it takes nobody's place
+            raise
 
     @whole
     async def close(self) -> None:

@@ -7,24 +7,26 @@
                                                                 `-----------> as they are
 """
 
+import asyncio
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from server.digest import Digest
 from server.errors import (
     BadModel,
+    DeadlinePassed,
     ModelDisabled,
     ModelNotFound,
     ModelNotReady,
     ModelState,
-    Overload,
     UnusableInput,
     WorkerFailed,
 )
+from server.inference.admission import Admission
 from server.inference.frames import Message, Part
 from server.inference.intake import Intake
 from server.inference.pool import ChildPool
@@ -117,10 +119,12 @@ class Predictor:
         Run the models.
     sandbox : Sandbox
         Says whether models are run here at all.
-    max_in_flight : int
-        Predictions at once; more are refused at once.
+    admission : Admission
+        Says who may predict now; the others are refused at once.
     ready_wait_s : float
         How long a call waits for a model that is being judged.
+    deadline_s : float
+        How long a prediction may take; then its work is dropped.
     """
 
     def __init__(
@@ -131,17 +135,18 @@ class Predictor:
         workers: ModelWorkers,
         *,
         sandbox: Sandbox,
-        max_in_flight: int,
+        admission: Admission,
         ready_wait_s: float,
+        deadline_s: float,
     ) -> None:
         self._intake = intake
         self._preparation = preparation
         self._decoders = decoders
         self._workers = workers
         self._sandbox = sandbox
-        self._max_in_flight = max_in_flight
+        self._admission = admission
         self._ready_wait_s = ready_wait_s
-        self._in_flight = 0
+        self._deadline_s = deadline_s
         self.saturated_answers = 0
 
     async def ready(self, digest: Digest) -> ReadyModel:
@@ -160,7 +165,22 @@ class Predictor:
             return ReadyModel(digest, model.record)
         raise _refusal(model)
 
-    async def predict_sound(self, model: ReadyModel, sound: Sound) -> Prediction:
+    @property
+    def in_flight(self) -> int:
+        """How many predictions are under way."""
+        return self._admission.in_flight
+
+    def check_room(self, caller: str) -> None:
+        """Refuse a call before its body is read, when it would be refused afterwards.
+
+        Raises
+        ------
+        Overload, TooManyRequests
+            If all places, or all that this caller may have, are taken.
+        """
+        self._admission.check(caller)
+
+    async def predict_sound(self, model: ReadyModel, sound: Sound, *, caller: str) -> Prediction:
         """Predict from a sound file and, where given, its feature row.
 
         Raises
@@ -171,7 +191,7 @@ class Predictor:
         if model.takes_tensors:
             raise UnusableInput("the model takes tensors, not a sound: POST them to /v1")
         binding = model.binding
-        with self._in_flight_place():
+        async with self._place(model, caller):
             prepared = await self._preparation.prepare(sound, binding)
             outputs = await self._workers.predict(model.digest, model.record, prepared.tensors)
             asked = {"op": "decode", "binding": binding}
@@ -190,7 +210,9 @@ class Predictor:
             features=prepared.features,
         )
 
-    async def predict_tensors(self, model: ReadyModel, tensors: Sequence[Part]) -> list[Part]:
+    async def predict_tensors(
+        self, model: ReadyModel, tensors: Sequence[Part], *, caller: str
+    ) -> list[Part]:
         """Run a model on one row of tensors that fit its binding.
 
         Returns
@@ -203,18 +225,20 @@ class Predictor:
         ServerError
             Whatever keeps the model from answering.
         """
-        with self._in_flight_place():
+        async with self._place(model, caller):
             return await self._workers.predict(model.digest, model.record, tensors)
 
-    @contextmanager
-    def _in_flight_place(self) -> Iterator[None]:
-        if self._in_flight >= self._max_in_flight:
-            raise Overload(f"{self._max_in_flight} predictions are in flight")
-        self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
+    @asynccontextmanager
+    async def _place(self, model: ReadyModel, caller: str) -> AsyncIterator[None]:
+        """Hold a place until the deadline."""
+        with self._admission.place(model.digest, caller):
+            try:
+                async with asyncio.timeout(self._deadline_s) as deadline:
+                    yield
+            except TimeoutError:
+                if not deadline.expired():
+                    raise
+                raise DeadlinePassed(f"it took longer than {self._deadline_s:g} s") from None
 
 
 def _checked(reply: Any, binding: Mapping[str, Any]) -> tuple[list[list[float]], bool]:

@@ -17,8 +17,9 @@ from typing import Any
 from server.digest import Digest
 from server.errors import Overload, ServerError, WorkerFailed
 from server.inference.batcher import Batcher
+from server.inference.child_kind import ChildKind
 from server.inference.frames import Part
-from server.inference.pool import ChildKind, ChildPool, Spawn
+from server.inference.pool import ChildPool, Spawn
 from server.inference.residents import Budget, Resident, Residents
 
 _log = logging.getLogger(__name__)

@@ -14,13 +14,15 @@ sender nothing. What goes beyond the share is let in as it comes.
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from server.backlog import Backlog, share_of_one
 from server.digest import Digest
-from server.errors import Overload, ServerError, StorageFull, TooLarge
+from server.errors import Overload, ServerError, StorageFull, TooLarge, TooManyRequests
 from server.repository import fsops
 from server.repository.layout import Layout
 from server.shielding import run_to_end
@@ -87,7 +89,8 @@ class Staging:
         self._max_file_bytes = max_file_bytes
         self._max_bytes = max_bytes
         self._max_uploads = max_uploads
-        self._in_flight = 0
+        self._in_flight = Backlog()
+        self._of_caller: Counter[str] = Counter()
         self._bytes_in_flight = 0
         self._bytes_reserved = 0
         self._bytes_waiting = 0
@@ -99,27 +102,44 @@ class Staging:
         return self._max_file_bytes
 
     @asynccontextmanager
-    async def admit(self, declared_bytes: int | None) -> AsyncIterator[Room]:
+    async def admit(self, declared_bytes: int | None, caller: str = "") -> AsyncIterator[Room]:
         """Hold one of the places for an upload request, and room for what it declares.
+
+        Parameters
+        ----------
+        declared_bytes : int or None
+            What the request declares.
+        caller : str
+            Whose it is; three quarters of the places may be one caller's.
 
         Raises
         ------
         Overload
             If every place is taken.
+        TooManyRequests
+            If this caller has its share of them.
         StorageFull
             If what the request declares cannot fit.
         """
-        if self._in_flight >= self._max_uploads:
-            raise Overload(f"{self._max_uploads} uploads are in flight", retry_after_s=5)
+        share, wait_s = share_of_one(self._max_uploads), self._in_flight.wait_s()
+        if self._in_flight.amount >= self._max_uploads:
+            raise Overload(f"{self._max_uploads} uploads are in flight", retry_after_s=wait_s)
+        if self._of_caller[caller] >= share:
+            detail = f"{share} uploads of one address are in flight"
+            raise TooManyRequests(detail, retry_after_s=wait_s)
         free = self._check_room(declared_bytes or 0)
         room = Room(min(declared_bytes or 0, min(self._max_bytes, free) // self._max_uploads))
-        self._in_flight += 1
+        self._in_flight.begin()
+        self._of_caller[caller] += 1
         self._bytes_reserved += room.left
         try:
             yield room
         finally:
-            self._in_flight -= 1
             self._bytes_reserved -= room.left
+            self._in_flight.end()
+            self._of_caller[caller] -= 1
+            if not self._of_caller[caller]:
+                del self._of_caller[caller]
 
     @asynccontextmanager
     async def receive(

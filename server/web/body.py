@@ -7,16 +7,18 @@ bytes a second on average.
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
 from hypercorn.typing import ASGIReceiveCallable
 
-from server.errors import IncompleteBody, Overload, TooLarge, TooSlow
+from server.backlog import Backlog
+from server.errors import IncompleteBody, Overload, TooLarge, TooManyRequests, TooSlow
 
-_GRACE_S = 60.0
 _WINDOW_S = 30.0
+Proceed = Callable[[], Awaitable[None]]
 DRAIN_BYTES = 128 << 20
 DRAIN_S = 30.0
 
@@ -31,16 +33,28 @@ class Pace:
         Longest pause, in seconds.
     min_rate : int
         Bytes a second on average, once the grace is over.
+    grace_s : float
+        How long it may be slower, in seconds.
     """
 
     idle_s: float
     min_rate: int
+    grace_s: float
 
 
 class RequestBody:
     """One request's body, read once.
 
     The two parameters are what Quart's body class takes; limits are counted where a route reads.
+
+    Attributes
+    ----------
+    declared : int or None
+        The size that the header names.
+    received : int
+        How much of it was read.
+    caller : str
+        Whose it is, as quotas count.
     """
 
     def __init__(
@@ -48,17 +62,37 @@ class RequestBody:
     ) -> None:
         self.declared = expected_content_length
         self.received = 0
+        self.caller = ""
         self._complete = asyncio.Event()
         self._gone = False
         self._receive: ASGIReceiveCallable
         self._pace: Pace
+        self._proceed: Proceed | None = None
         self._started = self._window_started = time.monotonic()
         self._window_received = 0
 
-    def attach(self, receive: ASGIReceiveCallable, pace: Pace) -> None:
-        """Say where the body comes from; before it is read."""
+    def attach(
+        self, receive: ASGIReceiveCallable, pace: Pace, proceed: Proceed | None = None
+    ) -> None:
+        """Say where the body comes from; before it is read.
+
+        Parameters
+        ----------
+        receive : callable
+            Gives the next piece.
+        pace : Pace
+            How slow it may be.
+        proceed : callable, optional
+            Tells a client to send that waits to be told; called before the first piece.
+        """
         self._receive = receive
         self._pace = pace
+        self._proceed = proceed
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the client waits to be told to send it, and was not."""
+        return self._proceed is not None
 
     @property
     def is_complete(self) -> bool:
@@ -92,7 +126,9 @@ class RequestBody:
 
     def _check_rate(self, now: float) -> None:
         """Hold every window after the grace to the minimum rate, whatever came before it."""
-        if now - self._started < _GRACE_S or now - self._window_started < _WINDOW_S:
+        grace_s = self._pace.grace_s
+        window_s = min(_WINDOW_S, grace_s) or _WINDOW_S
+        if now - self._started < grace_s or now - self._window_started < window_s:
             return
         needed = self._pace.min_rate * (now - self._window_started)
         if self._window_started > self._started and self.received - self._window_received < needed:
@@ -116,6 +152,9 @@ class RequestBody:
             self._gone = (await self._receive())["type"] == "http.disconnect"
 
     async def _pull(self) -> bytes:
+        if self._proceed is not None:
+            proceed, self._proceed = self._proceed, None
+            await proceed()
         message: Any = await self._receive()
         if message["type"] == "http.disconnect":
             self._gone = True
@@ -128,16 +167,20 @@ class RequestBody:
         return piece
 
 
-async def limited(body: RequestBody, max_bytes: int) -> AsyncIterator[bytes]:
-    """Yield a body's pieces up to a limit that is counted here, whatever its header says.
+def limited(body: RequestBody, max_bytes: int) -> AsyncIterator[bytes]:
+    """Return a body's pieces up to a limit that is counted here, whatever its header says.
 
     Raises
     ------
     TooLarge
-        As soon as the declared or the received size is over the limit.
+        At once if the declared size is over the limit; the pieces raise it when they are.
     """
     if body.declared is not None and body.declared > max_bytes:
         raise _too_large(max_bytes)
+    return _counted(body, max_bytes)
+
+
+async def _counted(body: RequestBody, max_bytes: int) -> AsyncIterator[bytes]:
     size = 0
     async for piece in body:
         size += len(piece)
@@ -154,6 +197,9 @@ def _too_large(max_bytes: int) -> TooLarge:
 class BodyMemory:
     """Room for the bodies that routes hold whole.
 
+    Who has several of them on their way gets a quarter at most until they are complete: nobody
+    knows before whether they are signed, and a slow sender keeps what it has for long.
+
     Parameters
     ----------
     max_bytes : int
@@ -161,32 +207,53 @@ class BodyMemory:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._free = max_bytes
+        self._max_bytes = max_bytes
+        self._held = Backlog()
+        self._arriving: Counter[str] = Counter()
 
-    async def read(self, chunks: AsyncIterable[bytes]) -> "HeldBody":
+    async def read(self, chunks: AsyncIterable[bytes], caller: str = "") -> "HeldBody":
         """Read a body whole.
 
         Raises
         ------
         Overload
             If there is no room for it now.
+        TooManyRequests
+            If this caller has more on its way than one may have.
         """
         held = HeldBody(self)
+        arrived = 0
         try:
             async for chunk in chunks:
-                if len(chunk) > self._free:
-                    raise Overload("too many large requests at once", retry_after_s=2)
-                self._free -= len(chunk)
+                self._admit(len(chunk), caller, beside=self._arriving[caller] - arrived)
+                arrived += len(chunk)
+                self._arriving[caller] += len(chunk)
                 held.size += len(chunk)
                 held.pieces.append(chunk)
         except BaseException:
             held.release()
             raise
+        finally:
+            self._arriving[caller] -= arrived
+            if not self._arriving[caller]:
+                del self._arriving[caller]
         return held
+
+    def _admit(self, size: int, caller: str, *, beside: int) -> None:
+        if self._held.amount + size > self._max_bytes:
+            raise Overload("too many large requests at once", retry_after_s=self._held.wait_s())
+        share = self._max_bytes // 4
+        if beside and self._arriving[caller] + size > share:
+            raise TooManyRequests(
+                f"bodies of one address that are on their way take at most {share} bytes",
+                retry_after_s=self._held.wait_s(),
+            )
+        self._held.begin(size)
 
     def give_back(self, size: int) -> None:
         """Free what a body took."""
-        self._free += size
+        if size:
+            self._held.end(size)
 
 
 class HeldBody:

@@ -108,10 +108,12 @@ def upload_routes(staging: Staging, *, keys: KeyRing | None, sweeper: Sweeper) -
     async def receive(max_files: int) -> list[Digest]:
         body = _body()
         limit = max_files * (staging.max_file_bytes + TRAILER_BYTES) + _FORM_BYTES
-        async with staging.admit(body.declared) as room, AsyncExitStack() as stack:
+        pieces = limited(body, limit)
+        admitted = staging.admit(body.declared, _caller())
+        async with admitted as room, AsyncExitStack() as stack:
             uploads = [
                 await stack.enter_async_context(staging.receive(chunks, room))
-                async for chunks in _model_files(limited(body, limit), keys, max_files)
+                async for chunks in _model_files(pieces, keys, max_files)
             ]
             return [await finish(upload) for upload in uploads]
 
@@ -143,6 +145,7 @@ def prediction_routes(predictor: Predictor, bodies: SignedBodies, *, max_bytes: 
 
     @bp.post("/prediction")
     async def predict() -> Response:
+        predictor.check_room(_caller())
         parse = partial(parse_fields, raw=_BASE64_FIELDS)
         async with bodies.open(_body(), max_bytes, request.path, parse=parse) as opened:
             fields = take_fields(
@@ -156,7 +159,7 @@ def prediction_routes(predictor: Predictor, bodies: SignedBodies, *, max_bytes: 
                 csv=decode_base64(fields.get("csv", ""), "csv"),
             )
             model = await predictor.ready(Digest.parse(fields["model_hash"]))
-            prediction = await predictor.predict_sound(model, sound)
+            prediction = await predictor.predict_sound(model, sound, caller=_caller())
         return _told(json_response({"array": prediction.array}), model.digest, prediction)
 
     return bp
@@ -164,6 +167,10 @@ def prediction_routes(predictor: Predictor, bodies: SignedBodies, *, max_bytes: 
 
 def _body() -> RequestBody:
     return cast(StreamedRequest, request).stream_body
+
+
+def _caller() -> str:
+    return cast(StreamedRequest, request).caller
 
 
 async def _model_files(

@@ -3,7 +3,8 @@
 Stock Quart 0.22 collects a body in memory while the handler works, and an answer that comes before
 the end of the body closes the connection under the client, who then sees a broken pipe instead of
 the answer. Here the answer goes out at once, the rest of the body is read and dropped within
-bounds, and only then the exchange ends.
+bounds, and only then the exchange ends. A body that its client holds back until it is told to send
+it is not asked for in the end: the connection is closed.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from quart.asgi import ASGIHTTPConnection
 from quart.utils import cancel_tasks, raise_task_exceptions
 
 from server.web.body import Pace, RequestBody
+from server.web.doors import caller_of
+from server.web.http1 import PROCEED
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -29,6 +32,11 @@ class StreamedRequest(Request):
     def stream_body(self) -> RequestBody:
         """The body, by its type."""
         return cast(RequestBody, self.body)
+
+    @property
+    def caller(self) -> str:
+        """Whose request it is, as quotas count: the address, or the network of one customer."""
+        return caller_of(self.remote_addr or "")
 
 
 class StreamedConnection(ASGIHTTPConnection):
@@ -52,7 +60,10 @@ class StreamedConnection(ASGIHTTPConnection):
         """Run the handler until it has answered or the client is gone."""
         request = cast(StreamedRequest, self._create_request_from_scope(send))
         body = request.stream_body
-        body.attach(receive, self._pace)
+        waits = request.headers.get("Expect", "").lower() == "100-continue"
+        state: Any = self.scope.get("state") or {}
+        body.caller = request.caller
+        body.attach(receive, self._pace, state.get(PROCEED) if waits else None)
         answer = cast(ASGISendCallable, _draining(body, send))
         handler = asyncio.ensure_future(self.handle_request(request, answer))
         gone = asyncio.ensure_future(body.gone())
@@ -66,7 +77,7 @@ def _draining(body: RequestBody, send: Send) -> Send:
 
     async def send_and_drain(message: Any) -> None:
         last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if last and not body.is_complete:
+        if last and not body.is_complete and not body.is_held_back:
             await send({**message, "more_body": True})
             await body.drain()
             message = {"type": "http.response.body", "body": b"", "more_body": False}

@@ -1,28 +1,55 @@
-"""HTTP/2 as uploads need it: larger windows and frames, and late data that harms nobody.
+"""HTTP/2 as uploads need it, and without the floods that cost a client nothing.
 
 Hypercorn 0.18 leaves the windows at 64 KiB and the frames at 16 KiB, which makes a client that cuts
 a large body at every frame (httpx 0.28) copy what is left of it thousands of times; and it raises
 `KeyError` on data for a stream that was answered before its body ended, which takes the connection
 and its other streams down. h2 (4.4) writes every frame down in hexadecimal for a log that nobody
 keeps.
+
+Against floods: streams that are reset, by the client or by a fault of its own making (rapid reset,
+MadeYouReset), and frames that carry nothing have an allowance; who spends it is told to go away
+(ENHANCE_YOUR_CALM). Hypercorn keeps a buffer for every stream that was reset, and its tree of
+priorities, which RFC 9113 gave up, fails at the thousandth.
 """
 
+import asyncio
 import dataclasses
 import itertools
+import re
+from collections import Counter
 from typing import Any, cast
 
 import h2.connection
 import h2.errors
 import h2.events
+import h2.exceptions
 import h2.settings
 import hypercorn.protocol
 from h2.settings import SettingCodes
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h2 import H2Protocol
 from hyperframe.frame import DataFrame
+
+from server.errors import BadHttp, HeadersTooLarge, ServerError
+from server.web.frames import Allowance, FrameCutter, FrameFault
+from server.web.problems import bare_problem
+from server.web.strict import MAX_HEAD_BYTES, MAX_HEADERS
 
 _FRAME_BYTES = 1 << 20
 _WINDOW_BYTES = 4 << 20
 _FIRST_WINDOW_BYTES = 65_535  # RFC 9113 section 6.9.2: a connection begins with this
+_RESETS = (100, 10.0)  # at once, and each second
+_EMPTY_FRAMES = (1000, 100.0)
+
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PATH = re.compile(rb"/[\x21\x22\x24-\x7e]*")
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
+_EMPTY = (
+    h2.events.PingReceived,
+    h2.events.PriorityUpdated,
+    h2.events.RemoteSettingsChanged,
+    h2.events.UnknownFrameReceived,
+)
 
 
 class StreamingH2(H2Protocol):
@@ -33,8 +60,15 @@ class StreamingH2(H2Protocol):
         values = {SettingCodes(k): v for k, v in self.connection.local_settings.items()}
         values[SettingCodes.INITIAL_WINDOW_SIZE] = _WINDOW_BYTES
         values[SettingCodes.MAX_FRAME_SIZE] = _FRAME_BYTES
+        values[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 0
         self.connection.local_settings = h2.settings.Settings(client=False, initial_values=values)
         self.connection.max_inbound_frame_size = _FRAME_BYTES
+        # the setting alone only tells the client
+        self.connection.decoder.max_header_list_size = MAX_HEAD_BYTES
+        self._cutter = FrameCutter(MAX_HEAD_BYTES)
+        self._resets = Allowance(*_RESETS)
+        self._empty = Allowance(*_EMPTY_FRAMES)
+        self._sent_away = False
 
     async def initiate(
         self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
@@ -44,23 +78,99 @@ class StreamingH2(H2Protocol):
         self.connection.increment_flow_control_window(_WINDOW_BYTES - _FIRST_WINDOW_BYTES)
         await self._flush()
 
+    async def handle(self, event: Event) -> None:
+        """Take what arrived, few frames at a time."""
+        if not isinstance(event, RawData):
+            await super().handle(event)
+            return
+        try:
+            for k, piece in enumerate(self._cutter.cut(event.data)):
+                if k:
+                    await asyncio.sleep(0)  # others have their turn
+                if self._sent_away:
+                    return
+                await super().handle(RawData(piece))
+        except FrameFault:
+            await self._send_away()
+
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        if not all(map(self._allowed, events)):
+            await self._send_away()
+            return
         # one by one: handling one event may end the stream of the next
         for event in _joined(events):
             data = event if isinstance(event, h2.events.DataReceived) else None
             if data is not None and data.stream_id not in self.streams:
                 self._refuse_late(data)
-            else:
+            elif not isinstance(event, h2.events.PriorityUpdated):
                 await super()._handle_events([event])
+            if isinstance(event, h2.events.StreamReset):
+                await self._forget(event.stream_id)
         await self._flush()
+
+    def _allowed(self, event: h2.events.Event) -> bool:
+        if isinstance(event, h2.events.StreamReset):
+            return self._resets.spend()
+        nothing = isinstance(event, h2.events.DataReceived) and not event.data
+        return self._empty.spend() if nothing or isinstance(event, _EMPTY) else True
+
+    async def _send_away(self) -> None:
+        """Close the connection and say why (RFC 9113 section 7)."""
+        self._sent_away = True
+        self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+        await self._flush()
+        await self.send(Closed())
+
+    async def _forget(self, stream_id: int) -> None:
+        """Drop what was kept for the answer of a stream."""
+        buffer = self.stream_buffers.pop(stream_id, None)
+        if buffer is not None:
+            self.priority.remove_stream(stream_id)
+            await buffer.close()
 
     def _refuse_late(self, event: h2.events.DataReceived) -> None:
         """Ask the client to stop sending: its answer is complete (RFC 9113 section 8.1)."""
         self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        self._reset(event.stream_id)
+
+    def _reset(self, stream_id: int) -> None:
         try:
-            self.connection.reset_stream(event.stream_id, h2.errors.ErrorCodes.NO_ERROR)
+            self.connection.reset_stream(stream_id, h2.errors.ErrorCodes.NO_ERROR)
         except h2.exceptions.StreamClosedError:
             return
+
+    async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        problem = _judge(request.headers)
+        if problem is None:
+            await super()._create_stream(request)
+            return
+        status, headers, body = bare_problem(problem)
+        stream_id = request.stream_id
+        try:
+            told = [(b":status", b"%d" % status), *headers, *self.config.response_headers("h2")]
+            self.connection.send_headers(stream_id, told)
+            self.connection.send_data(stream_id, body, end_stream=True)
+        except h2.exceptions.ProtocolError:  # a window that is closed, or a stream
+            pass
+        self._reset(stream_id)
+        if not self._resets.spend():
+            await self._send_away()
+
+
+def _judge(headers: list[tuple[bytes, bytes]]) -> ServerError | None:
+    """Find what Hypercorn would stumble over, or what is not served; h2 found the rest."""
+    fields = dict(headers)
+    times = Counter(name for name, _ in headers)
+    if len(headers) > MAX_HEADERS:
+        return HeadersTooLarge(f"a request has at most {MAX_HEADERS} headers")
+    if not _METHOD.fullmatch(fields.get(b":method", b"")) or fields[b":method"] == b"CONNECT":
+        return BadHttp("the method is none that is served: no connection is upgraded here")
+    if not _PATH.fullmatch(fields.get(b":path", b"")):
+        return BadHttp("the request target must be a path")
+    length = fields.get(b"content-length", b"0")
+    if times[b"content-length"] > 1 or not _LENGTH.fullmatch(length):
+        return BadHttp("Content-Length is one decimal number")
+    return None
 
 
 def _joined(events: list[h2.events.Event]) -> list[h2.events.Event]:

@@ -1,13 +1,11 @@
-"""A port and its TLS: sockets are bound and keys read before the server gives up its rights."""
+"""A port: it is bound before the server gives up its rights, and accepts what the doors let in."""
 
 import asyncio
 import logging
-import os
 import socket
 import ssl
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -15,52 +13,19 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 
 from server.web import http1, http2
+from server.web.doors import Doors, caller_of
+from server.web.strict import MAX_HEAD_BYTES
 from server.web.wire import BUFFER_BYTES, Wire, WireServer
 
+_log = logging.getLogger(__name__)
 HTTP2_AND_1 = ("h2", "http/1.1")
 HTTP1 = ("http/1.1",)
 _BACKLOG = 1024
 _STREAMS = 32
 _QUEUED_PIECES = 4  # of a body, between the connection and its reader
-_HEADER_BYTES = 16 << 10
 _HANDSHAKE_S = 10.0
 _GOODBYE_S = 0.5  # for a client to close its side of TLS
-
-
-class TlsFault(Exception):
-    """A certificate or key that cannot serve; says why."""
-
-
-def load_tls(folder: Path, alpn: tuple[str, ...]) -> ssl.SSLContext:
-    """Read `server.crt` and `server.key`.
-
-    Raises
-    ------
-    TlsFault
-        If one is missing, unreadable, or they do not belong together.
-    """
-    certificate, key = folder / "server.crt", folder / "server.key"
-    for path in (certificate, key):
-        try:
-            path.open("rb").close()
-        except FileNotFoundError:
-            raise TlsFault(f"{path} is missing (`python -m server devcert` makes one)") from None
-        except OSError as error:
-            remedy = f"; start as root, or let user {os.geteuid()} read it"
-            why = f"{error.strerror}{remedy if isinstance(error, PermissionError) else ''}"
-            raise TlsFault(f"{path} cannot be read: {why}") from error
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    context.set_alpn_protocols(list(alpn))
-    try:
-        context.load_cert_chain(certificate, key, password="")
-    except ssl.SSLError as error:
-        mismatch = "MISMATCH" in (error.reason or "")
-        why = "do not belong together" if mismatch else "are no usable PEM pair"
-        raise TlsFault(f"{certificate} and {key.name} {why}") from error
-    return context
+_ACCEPT_PAUSE_S = 0.2  # when the system has no descriptor left
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -90,51 +55,96 @@ async def listen(
     sock: socket.socket,
     context: ssl.SSLContext,
     *,
+    doors: Doors,
     stop: Callable[[], Awaitable[object]],
     graceful_s: float,
 ) -> None:
     """Serve an application until `stop` returns and its requests are answered or out of time.
 
     Hypercorn's own `serve` (0.18) waits at its end for every connection, for ever from Python
-    3.12.1 on, and gives an idle client 30 s to close its side of TLS.
+    3.12.1 on, and gives an idle client 30 s to close its side of TLS. asyncio's server accepts
+    whatever comes, and tells of it only after the handshake.
     """
     http1.install()
     http2.install()
     config, worker = _config(), WorkerContext(None)
-    connections: set[asyncio.Task[Any]] = set()
+    serving: set[asyncio.Task[Any]] = set()
+    opened: set[asyncio.Task[Any]] = set()
     loop = asyncio.get_running_loop()
     buffer = memoryview(bytearray(BUFFER_BYTES))
 
     async def serve(wire: Wire) -> None:
         task = asyncio.current_task()
         if task is not None:
-            connections.add(task)
-            task.add_done_callback(connections.discard)
+            serving.add(task)
+            task.add_done_callback(serving.discard)
         await WireServer(ASGIWrapper(app), loop, config, worker, wire)
 
-    server = await loop.create_server(
-        lambda: Wire(serve, buffer),
-        sock=sock,
-        backlog=_BACKLOG,
-        ssl=context,
-        ssl_handshake_timeout=_HANDSHAKE_S,
-        ssl_shutdown_timeout=_GOODBYE_S,
-    )
+    def let_in(connection: socket.socket, caller: str) -> None:
+        opening = _shake_hands(connection, context, lambda: Wire(serve, buffer))
+        task = loop.create_task(opening)
+        opened.add(task)
+        task.add_done_callback(opened.discard)
+        task.add_done_callback(lambda _: doors.leave(caller))
+
+    accepting = loop.create_task(_accept(sock, doors, let_in))
     await stop()
-    server.close()
+    accepting.cancel()
+    await asyncio.wait([accepting])
+    sock.close()
     await worker.terminated.set()
-    for last, timeout_s in ((False, graceful_s), (True, 2 * _GOODBYE_S)):
-        for connection in connections if last else ():
-            connection.cancel()
-        if connections:
-            await asyncio.wait(connections, timeout=timeout_s)
+    for tasks, last, timeout_s in (
+        (serving, False, graceful_s),
+        (serving, True, 2 * _GOODBYE_S),
+        (opened, True, 2 * _GOODBYE_S),
+    ):
+        for task in tasks if last else ():
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+
+async def _accept(
+    sock: socket.socket, doors: Doors, let_in: Callable[[socket.socket, str], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        await doors.wait_for_room()
+        try:
+            connection, address = await loop.sock_accept(sock)
+        except OSError as error:
+            _log.warning("no connection can be accepted", extra={"reason": error.strerror})
+            await asyncio.sleep(_ACCEPT_PAUSE_S)
+            continue
+        caller = caller_of(address[0])
+        if doors.enter(caller):
+            let_in(connection, caller)
+        else:
+            connection.close()
+
+
+async def _shake_hands(
+    connection: socket.socket, context: ssl.SSLContext, protocol: Callable[[], Wire]
+) -> None:
+    """Begin TLS; return when the connection is closed."""
+    try:
+        _, wire = await asyncio.get_running_loop().connect_accepted_socket(
+            protocol,
+            connection,
+            ssl=context,
+            ssl_handshake_timeout=_HANDSHAKE_S,
+            ssl_shutdown_timeout=_GOODBYE_S,
+        )
+    except OSError:  # of TLS too: a client that is none, or that left
+        return
+    await wire.wait_closed()
 
 
 def _config() -> Config:
     config = Config()
     config.include_server_header = False
     config.h2_max_concurrent_streams = _STREAMS
-    config.h2_max_header_list_size = _HEADER_BYTES
+    config.h2_max_header_list_size = MAX_HEAD_BYTES
     config.max_app_queue_size = _QUEUED_PIECES
     # Hypercorn's limit of 1000 ends an HTTP/2 connection under the requests that are in flight
     config.keep_alive_max_requests = sys.maxsize

@@ -46,6 +46,7 @@ def v1_prediction_routes(
     @bp.post("/v1/models/<digest>/predictions")
     async def predict(digest: str) -> Response:
         asked = cast(StreamedRequest, request)
+        predictor.check_room(asked.caller)
         body = asked.stream_body
         if asked.mimetype == _JSON:
             most = min(max_bytes, _MAX_JSON_BYTES)
@@ -70,15 +71,20 @@ def v1_prediction_routes(
         return await _run(model, tensors_of_bytes(raw.data, model.binding["inputs"]))
 
     async def _run(model: ReadyModel, tensors: Sequence[Part]) -> Response:
-        return _json(await _outputs(model, await predictor.predict_tensors(model, tensors)))
+        outputs = await predictor.predict_tensors(model, tensors, caller=_caller())
+        return _json(await _outputs(model, outputs))
 
     async def _song(raw: RawBody, model: ReadyModel) -> Response:
         fields = take_fields(raw.fields, required={}, optional={"ext": str, "csv": str})
         csv = fields.get("csv", "")
         sound = Sound(raw.data, fields.get("ext"), _encoded(csv), raw.digest)
-        return _json(_told(model, await predictor.predict_sound(model, sound)))
+        return _json(_told(model, await predictor.predict_sound(model, sound, caller=_caller())))
 
     return bp
+
+
+def _caller() -> str:
+    return cast(StreamedRequest, request).caller
 
 
 def _encoded(csv: str) -> bytes:

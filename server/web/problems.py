@@ -6,6 +6,7 @@ The original paths get the same problem with one member more, `msg`, the text th
 
 import json
 import logging
+import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -34,6 +35,12 @@ _log = logging.getLogger(__name__)
 _UPLOADS = {"/uploadmodel", "/nodemodeluploads"}
 _ORIGINAL = {"/registermodelhash", "/prediction", "/hashmodels", "/test"} | _UPLOADS
 _MEDIA_TYPE = "application/problem+json"
+_BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+FIXED_HEADERS = {
+    "Strict-Transport-Security": "max-age=63072000",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
 
 # What the original said, by what went wrong; the first class that fits counts.
 _MESSAGES: list[tuple[type[ServerError], str]] = [
@@ -68,7 +75,9 @@ def install_problems(app: Quart, *, legacy_status: bool) -> None:
 
     @app.errorhandler(ServerError)
     async def expected(error: ServerError) -> Response:
-        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        # who is refused by the hundred must not fill the log as well: the request's line is enough
+        busy = isinstance(error, Overload) and error.status in _BUSY
+        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not busy:
             _log.warning(error.title, extra={"reason": error.detail})
         return answer(error)
 
@@ -91,14 +100,7 @@ def install_problems(app: Quart, *, legacy_status: bool) -> None:
 
 def problem(error: ServerError, *, path: str, legacy_status: bool = False) -> Response:
     """Render one error."""
-    body: dict[str, Any] = {
-        "type": f"/problems/{error.slug}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.detail,
-        "instance": f"urn:request:{REQUEST_ID.get()}",
-        **error.members,
-    }
+    body = _told(error, REQUEST_ID.get())
     original = path in _ORIGINAL
     if original:
         body["msg"] = _original_message(error, path)
@@ -113,6 +115,35 @@ def problem(error: ServerError, *, path: str, legacy_status: bool = False) -> Re
     if isinstance(error, BadSignature):
         response.headers["WWW-Authenticate"] = "Signature"
     return response
+
+
+def bare_problem(error: ServerError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Render an error below Quart: status, headers and body of an answer to no route."""
+    request_id = secrets.token_hex(8)
+    body = json.dumps(_told(error, request_id), separators=(",", ":")).encode()
+    fields = FIXED_HEADERS | {
+        "X-Request-Id": request_id,
+        "Content-Type": _MEDIA_TYPE,
+        "Content-Length": str(len(body)),
+    }
+    if isinstance(error, Overload):
+        fields["Retry-After"] = str(error.retry_after_s)
+    headers = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+    level = logging.WARNING if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO
+    fields_told = {"status": error.status, "reason": error.detail, "request": request_id}
+    _log.log(level, "request refused", extra=fields_told)
+    return error.status, headers, body
+
+
+def _told(error: ServerError, request_id: str) -> dict[str, Any]:
+    return {
+        "type": f"/problems/{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": f"urn:request:{request_id}",
+        **error.members,
+    }
 
 
 def _original_message(error: ServerError, path: str) -> str:

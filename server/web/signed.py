@@ -95,7 +95,7 @@ class SignedBodies:
                 bound=bound,
             )
 
-        with await self._memory.read(limited(body, max_bytes)) as held:
+        with await self._memory.read(limited(body, max_bytes), body.caller) as held:
             if held.size <= THREAD_BYTES:
                 payload = opened(held)
             else:
@@ -119,7 +119,7 @@ class SignedBodies:
             header, self._keys, path=path, now=time.time(), max_age_s=self._max_age_s
         )
         chunks = only_signed(limited(body, max_bytes), signed.digest)
-        with await self._memory.read(chunks) as held:
+        with await self._memory.read(chunks, body.caller) as held:
             await self._spend(signed.nonce, signed.nonce_until)
             yield RawBody(held.take(), signed.digest, signed.fields)
 

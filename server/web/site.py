@@ -13,14 +13,9 @@ from server.errors import BadHttp
 from server.telemetry import REQUEST_ID
 from server.web.body import Pace
 from server.web.connection import StreamedConnection, StreamedRequest
-from server.web.problems import install_problems, problem
+from server.web.problems import FIXED_HEADERS, bare_problem, install_problems
 
 _log = logging.getLogger(__name__)
-_HEADERS = {
-    "Strict-Transport-Security": "max-age=63072000",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
 _QUIET = {"/livez", "/readyz", "/test"}
 
 
@@ -46,7 +41,7 @@ def build_site(
 
     @app.after_request
     async def finish(response: Response) -> Response:
-        response.headers.update(_HEADERS)
+        response.headers.update(FIXED_HEADERS)
         response.headers["X-Request-Id"] = REQUEST_ID.get()
         level = logging.DEBUG if request.path in _QUIET else logging.INFO
         fields = {
@@ -82,11 +77,6 @@ class Site:
 
 
 async def _refuse(send: Any) -> None:
-    response = problem(BadHttp("the request target must be a path"), path="")
-    body = await response.get_data(as_text=False)
-    headers = [
-        (b"content-type", b"application/problem+json"),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
+    status, headers, body = bare_problem(BadHttp("the request target must be a path"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -46,7 +46,7 @@ class Wire(asyncio.BufferedProtocol):
     ) -> None:
         self._serve = serve
         self._buffer = buffer
-        self._transport: Transport
+        self._transport: Transport | None = None
         self._unread: list[bytes | memoryview] = []
         self._unread_bytes = 0
         self._own: memoryview | None = None
@@ -59,7 +59,7 @@ class Wire(asyncio.BufferedProtocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._lost = asyncio.Event()
-        self._fault: Exception | None = None
+        self._broken = False
 
     # what the event loop calls
 
@@ -87,7 +87,7 @@ class Wire(asyncio.BufferedProtocol):
         most = _UNREAD_BYTES if self._own is None else len(self._own)
         if self._unread_bytes >= most and not self._paused:
             self._paused = True
-            self._transport.pause_reading()
+            self._connected.pause_reading()
 
     def eof_received(self) -> None:
         """Note that the client sends no more; TLS closes the connection then."""
@@ -95,8 +95,10 @@ class Wire(asyncio.BufferedProtocol):
         self._arrived.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wake whoever waits."""
-        self._fault = exc
+        """Wake whoever waits, and let go of TLS's buffers, which wait for no garbage collection."""
+        self._transport = None
+        # the error itself would keep, by its traceback, the pieces that were under way
+        self._broken = exc is not None
         self._ended = True
         self._arrived.set()
         self._writable.set()
@@ -122,7 +124,7 @@ class Wire(asyncio.BufferedProtocol):
 
         Raises
         ------
-        OSError
+        ConnectionResetError
             If the connection broke.
         """
         self._wanted = min(at_least, PIECE_BYTES)
@@ -132,8 +134,8 @@ class Wire(asyncio.BufferedProtocol):
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
-        if self._fault is not None:
-            raise self._fault
+        if self._broken:
+            raise ConnectionResetError("the connection broke")
         if self._own is not None and self._filled:
             self._unread.append(self._own[: self._filled])
         # its own memory is written again: what lay there is copied, and once
@@ -142,14 +144,26 @@ class Wire(asyncio.BufferedProtocol):
         self._unread_bytes = self._filled = 0
         if not self._ended:
             self._arrived.clear()
-        if self._paused:
+        if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
         return whole
 
+    @property
+    def _connected(self) -> Transport:
+        if self._transport is None:
+            raise ConnectionResetError("the connection is gone")
+        return self._transport
+
     def write(self, data: bytes) -> None:
-        """Send, or keep to be sent."""
-        self._transport.write(data)
+        """Send, or keep to be sent.
+
+        Raises
+        ------
+        ConnectionResetError
+            If the connection is gone; asyncio's TLS (3.11) fails on it otherwise.
+        """
+        self._connected.write(data)
 
     async def drain(self) -> None:
         """Wait until there is room to send.
@@ -159,7 +173,7 @@ class Wire(asyncio.BufferedProtocol):
         ConnectionResetError
             If the connection is gone.
         """
-        if self._transport.is_closing():
+        if self._connected.is_closing():
             await asyncio.sleep(0)
         await self._writable.wait()
         if self._lost.is_set():
@@ -167,19 +181,26 @@ class Wire(asyncio.BufferedProtocol):
 
     def write_eof(self) -> None:
         """Say that nothing more is sent, where the transport can."""
-        self._transport.write_eof()
+        self._connected.write_eof()
 
     def close(self) -> None:
         """Close when everything is sent."""
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     async def wait_closed(self) -> None:
         """Return when the connection is closed."""
         await self._lost.wait()
 
     def get_extra_info(self, name: str) -> Any:
-        """Return what the transport knows of the connection."""
-        return self._transport.get_extra_info(name)
+        """Return what the transport knows of the connection.
+
+        Raises
+        ------
+        ConnectionResetError
+            If the connection is gone.
+        """
+        return self._connected.get_extra_info(name)
 
 
 class WireServer(TCPServer):

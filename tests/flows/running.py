@@ -13,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -251,11 +251,18 @@ class Server:
 
     # asking it
 
-    def connect(self, url: str = "") -> ssl.SSLSocket:
+    def connect(self, url: str = "", *, alpn: Sequence[str] = ()) -> ssl.SSLSocket:
         """Open a TLS connection for requests that no client would send."""
+        trust = self.tls()
+        if alpn:
+            trust.set_alpn_protocols(list(alpn))
+        plain = self.connect_plain(url)
+        return trust.wrap_socket(plain, server_hostname=httpx.URL(url or self.api).host)
+
+    def connect_plain(self, url: str = "") -> socket.socket:
+        """Open a connection without TLS."""
         address = httpx.URL(url or self.api)
-        plain = socket.create_connection((address.host, address.port or 443), timeout=60)
-        return self.tls().wrap_socket(plain, server_hostname=address.host)
+        return socket.create_connection((address.host, address.port or 443), timeout=60)
 
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.ca))

@@ -18,6 +18,7 @@ from tests.flows.running import Server, difference, digest_of, prediction_body, 
 pytestmark = pytest.mark.timeout(240)
 CALLERS = 50
 AT_ONCE = 4
+SHARE = 3  # of one caller
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +54,16 @@ def test_50_predictions_at_once_are_answered_or_told_when_to_come_back(
     body = prediction_body(hosted, wav)
     with server.client() as http:
         answers = _at_once([lambda: http.post("/prediction", content=body)] * CALLERS)
-    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert {answer.status_code for answer in answers} <= {200, 429, 503}
     for answer in answers:
         if answer.status_code == 200:
             assert difference(probabilities(answer), given) < 1e-5
         else:
             assert int(answer.headers["Retry-After"]) >= 1
-            assert answer.json()["type"] == "/problems/server-busy"
+            slug = "too-many-requests" if answer.status_code == 429 else "server-busy"
+            assert answer.json()["type"] == f"/problems/{slug}"
     served = [answer for answer in answers if answer.status_code == 200]
-    assert len(served) >= AT_ONCE
+    assert len(served) >= SHARE
 
 
 async def test_an_http2_connection_lasts_for_more_than_a_thousand_requests(server: Server) -> None:
@@ -80,8 +82,8 @@ async def test_50_predictions_over_one_http2_connection_are_answered_or_refused(
         calls = [http.post(server.api + "/prediction", content=body) for _ in range(CALLERS)]
         answers = await asyncio.gather(*calls)
     assert {answer.http_version for answer in answers} == {"HTTP/2"}
-    assert {answer.status_code for answer in answers} <= {200, 503}
-    assert sum(answer.status_code == 200 for answer in answers) >= AT_ONCE
+    assert {answer.status_code for answer in answers} <= {200, 429, 503}
+    assert sum(answer.status_code == 200 for answer in answers) >= SHARE
 
 
 def test_the_test_path_answers_during_predictions(
@@ -126,7 +128,7 @@ def test_callers_who_leave_free_their_place(
     with server.client() as http:
         answers = [http.post("/prediction", content=body)]
         deadline = time.monotonic() + 60
-        while answers[-1].status_code == 503 and time.monotonic() < deadline:
+        while answers[-1].status_code in (429, 503) and time.monotonic() < deadline:
             answers.append(http.post("/prediction", content=body))
     assert difference(probabilities(answers[-1]), given) < 1e-5
 

@@ -1,6 +1,8 @@
 """What keeps the server from starting is said at once, all of it in one message."""
 
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.flows.running import ROOT, Server
+from tests.flows.running import ROOT, Server, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 New = Callable[..., Server]
@@ -148,6 +150,20 @@ def test_a_sweep_beside_the_running_server_says_so(new_server: New) -> None:
     assert done.returncode != 0
     assert "running server" in done.stderr
     assert server.get("/test").status_code == 200
+
+
+def test_a_stop_that_comes_before_anything_is_imported_is_heard(new_server: New) -> None:
+    # process 1 of a container is not given signals that it does not handle
+    server = new_server().launch()
+    status = Path(f"/proc/{server.process.pid}/status")
+
+    def handles_it() -> bool:
+        caught = int(re.findall(r"SigCgt:\s*([0-9a-f]+)", status.read_text())[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+    wait_until(handles_it, "SIGTERM is handled")
+    server.terminate()
+    assert server.process.wait(timeout=30) == 0
 
 
 def test_a_sweep_without_a_server_promotes_what_was_registered(

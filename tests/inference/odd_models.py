@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from server.inference.child_kind import ChildKind
 from server.inference.frames import Part
-from server.inference.pool import ChildKind
 
 CHILD = "tests.inference.odd_child"
 

@@ -10,7 +10,7 @@ import pytest
 
 from server.digest import Digest
 from server.errors import BadModel, WorkerFailed
-from server.inference.pool import ChildKind
+from server.inference.child_kind import ChildKind
 from server.inference.residents import Budget
 from server.inference.workers import Engine, ModelWorkers
 from tests.inference.odd_models import CHILD, row, values

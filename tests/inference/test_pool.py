@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from server.errors import BadModel, Overload, SoundTooShort, WorkerFailed
+from server.inference.child_kind import ChildKind
 from server.inference.frames import Message
-from server.inference.pool import ChildKind, ChildPool
+from server.inference.pool import ChildPool
 
 MakePool = Callable[..., ChildPool]
 
@@ -132,6 +133,27 @@ async def test_a_caller_that_left_before_its_turn_is_skipped(make_pool: MakePool
     left.cancel()
     first = (await pool.ready())["pid"]
     assert (await ask(pool, "echo", text="x"))["pid"] == first
+
+
+async def test_a_caller_that_left_before_its_turn_takes_no_place(make_pool: MakePool) -> None:
+    pool = make_pool(queue=2)
+    await pool.ready()
+    held = asyncio.ensure_future(ask(pool, "hang"))
+    await asyncio.sleep(0)
+    await until(lambda: pool.waiting == 0)
+    left = [asyncio.ensure_future(ask(pool, "echo", text="x")) for _ in range(2)]
+    await until(lambda: pool.waiting == 2)
+    with pytest.raises(Overload):
+        await ask(pool, "echo", text="one too many")
+    for call in left:
+        call.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    assert pool.waiting == 0
+    waiting = asyncio.ensure_future(ask(pool, "echo", text="taken"))
+    await until(lambda: pool.waiting == 1)
+    for call in (waiting, held):
+        call.cancel()
+    await asyncio.gather(waiting, held, return_exceptions=True)
 
 
 async def test_a_first_child_that_refuses_fails_the_pool(make_pool: MakePool) -> None:

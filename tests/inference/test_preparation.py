@@ -13,8 +13,9 @@ import soundfile
 
 from server.digest import Digest
 from server.errors import BadFeatureRow, UnreadableSound, WorkerFailed
+from server.inference.child_kind import ChildKind
 from server.inference.feature_cache import FeatureCache
-from server.inference.pool import ChildKind, ChildPool
+from server.inference.pool import ChildPool
 from server.inference.preparation import Preparation, Sound
 from server.tasks.contract import Signature, TensorSpec
 from server.tasks.genre import bind

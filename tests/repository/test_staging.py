@@ -1,11 +1,13 @@
 """server/repository/staging.py: bounds, and nothing left behind."""
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
 
 import pytest
 
-from server.errors import Overload, StorageFull, TooLarge
+from server.errors import Overload, StorageFull, TooLarge, TooManyRequests
 from server.repository.fsops import Disk, NewFile
+from server.repository.staging import Staging
 from tests.repository.conftest import House, digest_of, pieces
 
 
@@ -56,6 +58,16 @@ async def test_uploads_in_flight_are_bounded(house: House) -> None:
                 pytest.fail("a third was let in")
     async with house.staging.admit(None):
         assert house.names() == []
+
+
+async def test_one_caller_leaves_places_for_uploads_to_others(house: House) -> None:
+    staging = Staging(house.layout, max_file_bytes=1000, max_bytes=10_000, max_uploads=4)
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(staging.admit(None, "greedy"))
+        with pytest.raises(TooManyRequests):
+            await stack.enter_async_context(staging.admit(None, "greedy"))
+        await stack.enter_async_context(staging.admit(None, "modest"))
 
 
 async def test_a_declared_size_that_cannot_fit_is_refused_before_reading(house: House) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import re
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from hypercorn.typing import ConnectionState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.web.http1 import StreamingH11
+from server.web.http1 import PROCEED, StreamingH11
 
 BODIES = st.binary(max_size=200)
 
@@ -105,8 +106,18 @@ async def both(pieces: list[bytes]) -> Exchange:
     """Run both protocols, check that they agree, and return what ours did."""
     ours = await Exchange().run(StreamingH11, pieces)
     theirs = await Exchange().run(H11Protocol, pieces)
-    assert (ours.requests, ours.answers) == (theirs.requests, theirs.answers)
+    assert ours.requests == theirs.requests
+    assert _told(ours.answers) == _told(theirs.answers)
     return ours
+
+
+_GO_ON = re.compile(rb"HTTP/1.1 100 .*?\r\n\r\n", re.S)
+_REFUSAL = re.compile(rb"HTTP/1.1 400 .*?(?=<closed>)", re.S)
+
+
+def _told(answers: bytes) -> bytes:
+    """Leave out when a client is told to go on, and what a refusal says."""
+    return _REFUSAL.sub(b"HTTP/1.1 400", _GO_ON.sub(b"", answers))
 
 
 @settings(max_examples=300, deadline=None)
@@ -135,6 +146,59 @@ async def test_a_request_behind_a_body_in_the_same_piece_is_answered() -> None:
     stream = known_length(b"a" * 100) + known_length(b"b" * 10)
     ours = await both([stream[:80], stream[80:]])
     assert [body for _, body, _ in ours.requests] == [b"a" * 100, b"b" * 10]
+
+
+class Waiting(Exchange):
+    """As `Exchange`, but nobody reads a body before `go_on`; then the client is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        await self.go_on.wait()
+        await scope["state"][PROCEED]()
+        await super().app(scope, receive, send)
+
+    async def run(self, kind: type[H11Protocol], pieces: list[bytes]) -> "Exchange":
+        asyncio.get_running_loop().call_later(0.05, self.go_on.set)
+        return await super().run(kind, pieces)
+
+
+async def test_a_client_is_told_to_go_on_once_its_body_is_read() -> None:
+    head = expecting(b"abc")[:-3]
+    ours = await Waiting().run(StreamingH11, [head])
+    assert ours.answers.startswith(b"HTTP/1.1 100 ")
+
+
+async def test_a_client_that_did_not_wait_is_not_told() -> None:
+    head = expecting(b"abc")[:-3]
+    ours = await Waiting().run(StreamingH11, [head, b"abc"])
+    assert b"HTTP/1.1 100 " not in ours.answers
+
+
+class Refusing(Exchange):
+    """Answers 413 without reading."""
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def test_a_client_that_is_refused_is_not_told_to_go_on() -> None:
+    ours = await Refusing().run(StreamingH11, [expecting(b"abc")[:-3]])
+    assert ours.answers.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in ours.answers
+    assert ours.answers.endswith(b"<closed>")
+
+
+async def test_a_refused_request_gets_a_problem() -> None:
+    head = b"POST /known HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"
+    ours = await Exchange().run(StreamingH11, [head])
+    assert ours.answers.startswith(b"HTTP/1.1 400 ")
+    assert b"/problems/bad-http-request" in ours.answers
+    assert ours.answers.endswith(b"<closed>")
 
 
 @pytest.mark.parametrize("behind", [b"rubbish\r\n\r\n", b"\x16\x03\x01"])

@@ -169,6 +169,8 @@ async def test_sending_to_who_is_gone_is_told() -> None:
         wire.close()
         await wire.wait_closed()
         with pytest.raises(ConnectionResetError):
+            wire.write(b"late")
+        with pytest.raises(ConnectionResetError):
             await wire.drain()
 
     async def ask(client: Client) -> None:

@@ -1,0 +1,185 @@
+"""Ask for ten times what the server can do, and see what it does meanwhile.
+
+    python -m benchmarks.overload [--seconds S] [--times N]
+
+First the capacity: callers in a closed loop, so many that no process idles. Then requests arrive at
+N times that rate whether or not earlier ones were answered, from several addresses of the loopback
+network, and nobody honours `Retry-After`. The sounds are short (their features cost as much as
+those of a whole song, for they are repeated to its length), the feature cache is off, and the
+client runs on the same machine, so what it costs is missing to the server.
+
+Bars: goodput over capacity, and requests without an answer. Exits with 1 if one is missed.
+"""
+
+import argparse
+import itertools
+import json
+import statistics
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from benchmarks import bodies
+from benchmarks.latency import MANIFEST, MODEL
+from benchmarks.loadgen import CLOSES, Target, load, receive
+from benchmarks.ours import target
+from benchmarks.serving import served
+
+LEAST_GOODPUT = 0.9
+_SOUND_S = 2.0
+_CAPACITY_CALLERS = 16
+_CAPACITY_S = 8.0
+_RAMP_S = 2.0  # until the queue is full
+_ADDRESSES = 8
+_CALLERS = 112  # the server holds at most 64: these are never all busy
+_REFUSALS = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the callers saw.
+
+    Attributes
+    ----------
+    done_s : list of float
+        When each prediction was answered, from the start.
+    refused_s : list of float
+        How long each refusal took.
+    retry_s : list of int
+        When refusals say to come back.
+    statuses : Counter
+        How often each status came.
+    unanswered : list of str
+        Why requests got no answer.
+    """
+
+    done_s: list[float] = field(default_factory=list)
+    refused_s: list[float] = field(default_factory=list)
+    retry_s: list[int] = field(default_factory=list)
+    statuses: Counter[int] = field(default_factory=Counter)
+    unanswered: list[str] = field(default_factory=list)
+
+
+def main() -> int:
+    """Measure, print the table and return the exit status."""
+    options = _options()
+    with served({"FEATURE_CACHE_BYTES": "0", "LOG_LEVEL": "WARNING"}) as server:
+        server.start()
+        digest = server.host(MODEL.read_bytes(), json.loads(MANIFEST.read_text()))
+        where = target(server)
+        _wait_for_model(where, bodies.Requests(server.token, digest))
+        requests = bodies.Requests(server.token, digest).song(bodies.sounds(8, seconds=_SOUND_S))
+        load(where, requests, callers=4, seconds=2.0)
+        capacity = load(where, requests, callers=_CAPACITY_CALLERS, seconds=_CAPACITY_S).rate
+        print(f"capacity: {capacity:.1f} predictions a second", flush=True)
+        offered = options.times * capacity
+        began_cpu_s = time.process_time()
+        seen = _overload(where, requests, rate=offered, seconds=options.seconds)
+        client_share = (time.process_time() - began_cpu_s) / options.seconds
+    return _report(seen, capacity, offered, options.seconds, client_share)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of overload")
+    parser.add_argument("--times", type=float, default=10.0, help="the capacity")
+    return parser.parse_args()
+
+
+def _wait_for_model(where: Target, requests: bodies.Requests) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            load(where, requests.song(bodies.sounds(1)), callers=1, at_least=1)
+        except SystemExit:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+        else:
+            return
+
+
+def _overload(where: Target, requests: Sequence[bytes], *, rate: float, seconds: float) -> Seen:
+    seen = Seen()
+    numbers = itertools.count()  # one step of a C iterator: safe between threads
+    began = time.perf_counter()
+
+    def call(address: str) -> None:
+        connection = None
+        while (due := (number := next(numbers)) / rate) < seconds:
+            time.sleep(max(0.0, due - (time.perf_counter() - began)))
+            try:
+                connection = connection or where.connect(address)
+                sent = time.perf_counter()
+                connection.sendall(requests[number % len(requests)])
+                status, head, _ = receive(connection.recv)
+            except (OSError, ValueError) as error:
+                seen.unanswered.append(repr(error))
+                connection = None
+                continue
+            _note(seen, status, head, sent - began, time.perf_counter() - began)
+            if CLOSES in head:
+                connection.close()
+                connection = None
+        if connection is not None:
+            connection.close()
+
+    threads = [
+        threading.Thread(target=call, args=(f"127.0.0.{2 + k % _ADDRESSES}",))
+        for k in range(_CALLERS)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return seen
+
+
+def _note(seen: Seen, status: int, head: bytes, sent_s: float, done_s: float) -> None:
+    seen.statuses[status] += 1
+    if status == HTTPStatus.OK:
+        seen.done_s.append(done_s)
+    elif status in _REFUSALS:
+        seen.refused_s.append(done_s - sent_s)
+        _, _, rest = head.partition(b"retry-after:")
+        seen.retry_s.append(int(rest.split(b"\r\n", 1)[0] or 0))
+
+
+def _report(
+    seen: Seen, capacity: float, offered: float, seconds: float, client_share: float
+) -> int:
+    steady = [done_s for done_s in seen.done_s if _RAMP_S <= done_s < seconds]
+    goodput = len(steady) / (seconds - _RAMP_S)
+    sent = seen.statuses.total() + len(seen.unanswered)
+    refused_ms = sorted(s * 1e3 for s in seen.refused_s)
+    odd = {k: n for k, n in seen.statuses.items() if k not in {HTTPStatus.OK, *_REFUSALS}}
+    print(
+        f"asked for {offered:.0f} a second, sent {sent / seconds:.0f}; answers by status: "
+        f"{dict(sorted(seen.statuses.items()))}; the client took {client_share:.2f} cores"
+    )
+    if refused_ms:
+        p50, p99 = statistics.median(refused_ms), refused_ms[len(refused_ms) * 99 // 100]
+        print(
+            f"refusals took {p50:.1f} ms in the median, {p99:.1f} at p99; "
+            f"Retry-After {min(seen.retry_s)} to {max(seen.retry_s)} s"
+        )
+    for why, times in Counter(seen.unanswered).most_common(3):
+        print(f"no answer, {times} times: {why}")
+    bars = [
+        ("goodput / capacity", goodput / capacity, f">= {LEAST_GOODPUT}"),
+        ("requests without an answer", float(len(seen.unanswered)), "0"),
+        ("answers that are neither predictions nor refusals", float(sum(odd.values())), "0"),
+    ]
+    met = [bars[0][1] >= LEAST_GOODPUT, not seen.unanswered, not odd]
+    print("\n| row | measured | bar | |\n|---|---|---|---|")
+    for (name, value, bar), ok in zip(bars, met, strict=True):
+        print(f"| {name} | {value:.2f} | {bar} | {'ok' if ok else 'MISSED'} |")
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

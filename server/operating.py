@@ -1,0 +1,81 @@
+"""What an operator does with models while no server runs: list them, switch them on and off."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+from server import database
+from server.commits import Engine
+from server.database import model
+from server.digest import Digest
+from server.repository.layout import Layout
+from server.repository.registry import Model, Registry, State
+from server.settings import Settings, SettingsFault
+
+T = TypeVar("T")
+_LISTED = (State.DISABLED, State.REJECTED, State.PROMOTED, State.READY)
+
+
+async def list_models(settings: Settings) -> list[Model]:
+    """Return every model that has, or had, a file: those that need attention first."""
+
+    async def read(engine: Engine) -> list[Model]:
+        registry = Registry(engine)
+        return [found for state in _LISTED for found in await registry.in_state(state)]
+
+    return await _with_engine(settings, read)
+
+
+async def enable(settings: Settings, digest: Digest) -> bool:
+    """Let a disabled model predict again; False when it was not disabled."""
+    again = sa.case((model.c.record.is_(None), State.PROMOTED), else_=State.READY)
+    change = (
+        sa.update(model)
+        .where(model.c.digest == digest.raw, model.c.state == State.DISABLED)
+        .values(state=again, reason=None, crashes=0)
+    )
+    return await _change(settings, change)
+
+
+async def disable(settings: Settings, digest: Digest) -> bool:
+    """Switch a model off; False when there was none to switch off."""
+    on = (State.PROMOTED, State.READY)
+    change = (
+        sa.update(model)
+        .where(model.c.digest == digest.raw, model.c.state.in_(on))
+        .values(state=State.DISABLED, reason="an operator switched it off")
+    )
+    return await _change(settings, change)
+
+
+async def _change(settings: Settings, change: sa.Update) -> bool:
+    async def write(engine: Engine) -> bool:
+        return await engine.write(lambda connection: connection.execute(change).rowcount == 1)
+
+    return await _with_engine(settings, write)
+
+
+async def _with_engine(settings: Settings, work: Callable[[Engine], Awaitable[T]]) -> T:
+    """Own the registry while something is done with it.
+
+    Raises
+    ------
+    DatabaseInUse
+        If a server is running on the same models.
+    SettingsFault
+        If the registry cannot be used.
+    """
+    layout = Layout(settings.models_dir, settings.uploads_dir)
+    if faults := layout.faults():
+        raise SettingsFault(faults)
+    try:
+        with database.owner_lock(layout.lock):
+            database.migrate(settings.database)
+            engine = database.open_engine(settings.database)
+            try:
+                return await work(engine)
+            finally:
+                await engine.dispose()
+    except (database.LockUnusable, database.DatabaseUnusable) as error:
+        raise SettingsFault([f"MODELS_DIR={settings.models_dir}: {error}"]) from error

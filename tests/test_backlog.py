@@ -1,0 +1,74 @@
+"""server/backlog.py: the wait that it tells is the wait that there is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.backlog import Backlog, share_of_one
+
+
+class Clock:
+    """Time that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(st.integers(1, 64), st.floats(0.05, 4), st.integers(1, 8))
+def test_after_the_told_wait_the_work_is_done(amount: int, unit_s: float, workers: int) -> None:
+    clock = Clock()
+    backlog = Backlog(clock)
+    for _ in range(40):  # work that is measured, by several workers at a time
+        backlog.begin(workers)
+        for _ in range(workers):
+            clock.now += unit_s / workers
+            backlog.end()
+        clock.now += 100  # idleness is not measured
+    backlog.begin(amount)
+    true_s = amount * unit_s / workers
+    assert true_s * 0.99 <= backlog.wait_s() <= max(1, true_s * 1.01 + 1)
+
+
+def test_work_that_stalls_is_told_as_long_as_it_stalls() -> None:
+    clock = Clock()
+    backlog = Backlog(clock)
+    backlog.begin()
+    clock.now += 0.1
+    backlog.end()
+    backlog.begin(3)
+    assert backlog.wait_s() == 1
+    clock.now += 40
+    assert backlog.wait_s() == 40
+
+
+def test_nothing_measured_is_told_as_a_second() -> None:
+    backlog = Backlog(Clock())
+    backlog.begin(64)
+    assert backlog.wait_s() == 1
+
+
+def test_a_wait_is_never_told_as_endless() -> None:
+    clock = Clock()
+    backlog = Backlog(clock)
+    backlog.begin()
+    clock.now += 1e6
+    assert backlog.wait_s() == 300
+
+
+def test_bytes_are_measured_as_well() -> None:
+    clock = Clock()
+    backlog = Backlog(clock)
+    for _ in range(40):
+        backlog.begin(1 << 20)
+        clock.now += 0.5
+        backlog.end(1 << 20)
+    backlog.begin(8 << 20)
+    assert backlog.wait_s() == 4
+
+
+@pytest.mark.parametrize(("most", "share"), [(1, 1), (2, 2), (3, 3), (4, 3), (16, 12), (64, 48)])
+def test_the_share_of_one_leaves_a_quarter_to_others(most: int, share: int) -> None:
+    assert share_of_one(most) == share

@@ -1,0 +1,182 @@
+"""server/web/certificates.py: a good pair is taken over, a bad one leaves the old."""
+
+import shutil
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from server.devcert import make_certificates
+from server.web.certificates import Certificates, TlsFault
+
+HTTP2 = ("h2", "http/1.1")
+Renew = Callable[[Path], None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make_certificates(tmp_path / "certs", ["localhost"])
+    return tmp_path / "certs"
+
+
+def renew(folder: Path, *, days: int = 30, since: int = -1) -> None:
+    """Replace both files by a new pair that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + timedelta(days=since))
+        .not_valid_after(now + timedelta(days=days))
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    for path, content in (
+        ("server.key", secret),
+        ("server.crt", certificate.public_bytes(serialization.Encoding.PEM)),
+    ):
+        (folder / "new").write_bytes(content)
+        (folder / "new").replace(folder / path)
+
+
+def serial(pem: bytes) -> int:
+    return x509.load_pem_x509_certificate(pem).serial_number
+
+
+def shown(certificates: Certificates, *, name: str | None = "localhost") -> int:
+    """Shake hands with the listening context and return the serial number that it shows."""
+    ours, theirs = socket.socketpair()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+
+    def serve() -> None:
+        with certificates.context(HTTP2).wrap_socket(theirs, server_side=True) as tls:
+            tls.recv(1)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    with context.wrap_socket(ours, server_hostname=name) as tls:
+        der = tls.getpeercert(binary_form=True)
+        assert der is not None
+        tls.sendall(b"x")
+        thread.join()
+    return x509.load_der_x509_certificate(der).serial_number
+
+
+@pytest.mark.parametrize("name", ["localhost", None], ids=["named", "not named"])
+def test_a_renewed_pair_is_shown(folder: Path, name: str | None) -> None:
+    certificates = Certificates(folder, HTTP2)
+    old = shown(certificates, name=name)
+    renew(folder)
+    assert shown(certificates, name=name) == old  # until it is looked at
+    certificates.check()
+    new = shown(certificates, name=name)
+    assert new == serial((folder / "server.crt").read_bytes()) != old
+    assert certificates.state()["cert_reload"] == "ok"
+
+
+def _truncate(folder: Path) -> None:
+    whole = (folder / "server.crt").read_bytes()
+    (folder / "server.crt").write_bytes(whole[:200])
+
+
+def _garbage(folder: Path) -> None:
+    (folder / "server.key").write_bytes(b"garbage")
+
+
+def _another_key(folder: Path) -> None:
+    make_certificates(folder / "other", ["localhost"])
+    shutil.copy(folder / "other" / "server.key", folder / "server.key")
+
+
+def _missing(folder: Path) -> None:
+    (folder / "server.crt").unlink()
+
+
+def _empty(folder: Path) -> None:
+    (folder / "server.crt").write_bytes(b"")
+
+
+def _expired(folder: Path) -> None:
+    renew(folder, days=-1, since=-30)
+
+
+def _early(folder: Path) -> None:
+    renew(folder, since=2)
+
+
+BAD: list[Renew] = [_truncate, _garbage, _another_key, _missing, _empty, _expired, _early]
+
+
+@pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__.strip("_"))
+def test_a_bad_pair_leaves_the_old(folder: Path, spoil: Renew) -> None:
+    certificates = Certificates(folder, HTTP2)
+    old, until = shown(certificates), certificates.state()["cert_not_after"]
+    spoil(folder)
+    certificates.check()
+    assert shown(certificates) == old
+    assert certificates.state() == {"cert_not_after": until, "cert_reload": "failed"}
+
+
+@pytest.mark.parametrize("spoil", BAD, ids=lambda spoil: spoil.__name__.strip("_"))
+def test_a_good_pair_after_a_bad_one_is_shown(folder: Path, spoil: Renew) -> None:
+    certificates = Certificates(folder, HTTP2)
+    spoil(folder)
+    certificates.check()
+    renew(folder)
+    certificates.check()
+    assert shown(certificates) == serial((folder / "server.crt").read_bytes())
+    assert certificates.state()["cert_reload"] == "ok"
+
+
+def test_a_pair_that_is_renewed_file_by_file_is_taken_when_it_is_whole(folder: Path) -> None:
+    certificates = Certificates(folder, HTTP2)
+    new = folder.parent / "renewed"
+    new.mkdir()
+    renew(new)
+    shutil.copy(new / "server.crt", folder / "server.crt")
+    certificates.check()
+    assert certificates.state()["cert_reload"] == "failed"
+    shutil.copy(new / "server.key", folder / "server.key")
+    certificates.check()
+    assert certificates.state()["cert_reload"] == "ok"
+
+
+def test_files_that_did_not_change_are_not_read_again(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificates = Certificates(folder, HTTP2)
+    with caplog.at_level("INFO"):
+        certificates.check()
+    assert caplog.records == []
+
+
+def test_an_expired_certificate_at_the_start_is_told(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    renew(folder, days=-1, since=-30)
+    Certificates(folder, HTTP2)
+    assert "not valid now" in caplog.text
+
+
+@pytest.mark.parametrize("spoil", [_truncate, _garbage, _another_key, _missing, _empty])
+def test_a_bad_pair_at_the_start_is_refused(folder: Path, spoil: Renew) -> None:
+    spoil(folder)
+    with pytest.raises(TlsFault):
+        Certificates(folder, HTTP2)
