@@ -9,6 +9,7 @@ HTTP status, its slug (a section of docs/problems.md) and its title. An instance
     ServerError ................. 500
     |-- MalformedRequest ........ 400   cannot be read as what the route takes
     |-- BadSignature ............ 401   unsigned, altered, or of another key; never says which
+    |-- ScopeMissing ............ 403   a good key that may not do this
     |-- NotFound ................ 404   no such route, no such model
     |-- ModelState .............. 409   a known model that cannot answer as it is
     |-- TooLarge ................ 413   over a limit that the server counted itself
@@ -104,9 +105,19 @@ class BadHttp(MalformedRequest):
 
 
 class BadSignature(ServerError):
-    """The signature is missing, altered, too old, or made with another key."""
+    """The signature is missing, altered, too old, or of another key; `reason` is for the log."""
 
     status, slug, title = 401, "bad-signature", "The signature is missing or not valid"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class ScopeMissing(ServerError):
+    """The key is good, but not for this."""
+
+    status, slug, title = 403, "scope-missing", "The key is not allowed to do this"
 
 
 class NotFound(ServerError):

@@ -31,7 +31,7 @@ from server.repository.staging import StagedUpload, Staging
 from server.repository.sweep import Sweeper
 from server.signing.keyring import TRAILER_BYTES, KeyRing
 from server.signing.payload import parse_fields, take_fields
-from server.signing.stream import unsign_stream
+from server.signing.stream import UnsignedStream
 from server.web.base64_field import decode_base64
 from server.web.body import RequestBody, limited
 from server.web.connection import StreamedRequest
@@ -172,7 +172,7 @@ async def _model_files(
         count += 1
         if file.field != _FIELD or count > max_files:
             raise MalformedForm(f"send 1 to {max_files} files in the field `{_FIELD}`")
-        yield file.chunks if keys is None else unsign_stream(file.chunks, keys)
+        yield file.chunks if keys is None else aiter(UnsignedStream(file.chunks, keys))
     if count == 0:
         raise MalformedForm(f"the form carries no file in the field `{_FIELD}`")
 
