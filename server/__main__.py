@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from server import app, devcert, settings
+from server import app, devcert, key_commands, settings
 from server.database import DatabaseInUse
 from server.settings import SettingsFault
+from server.signing.keyfile import KeyFault
 from server.telemetry import configure_logging
 
 _DESCRIPTION = """\
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         return command(options)
     except SettingsFault as error:
         _complain("cannot start:", *error.faults)
+    except KeyFault as error:
+        _complain(f"cannot be done: {error}")
     except DatabaseInUse:
         _complain("another process, a running server as a rule, owns MODELS_DIR: stop it first")
     return 2
@@ -59,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         help="name or address to certify, repeatable; default: localhost, 127.0.0.1 and ::1",
     )
     cert.set_defaults(command=_devcert)
+    key_commands.add_commands(commands)
     return parser
 
 

@@ -2,8 +2,8 @@
 
 ::
 
-    layout, registry, staging, store -> sweeper -> API site ----> listener 443
-    decoders, workers -> intake -> predictor --^   upload site -> listener 4443
+    parts: repository, inference --> sites: API ------> listener 443
+                                            uploads --> listener 4443
 """
 
 import asyncio
@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -24,17 +25,14 @@ from server import allocation, database, privileges
 from server.inference.process import remove_stale_folders
 from server.parts import Inference, Repository, logged
 from server.repository.layout import Layout
-from server.repository.nonces import Nonces
 from server.repository.sweep import Sweeper, SweepReport
-from server.settings import WARN_TOKEN_BYTES, Bind, Settings, SettingsFault
-from server.signing.keyring import KeyRing
-from server.web import compat
-from server.web.body import BodyMemory, Pace
-from server.web.health import health_routes
+from server.setting_values import Bind
+from server.settings import WARN_TOKEN_BYTES, Settings, SettingsFault
+from server.signing.identity import Identity, IdentityFault
+from server.signing.keyfile import KeyFault, KeyFile
+from server.sites import build_sites
 from server.web.listener import HTTP1, HTTP2_AND_1, TlsFault, bind, listen, load_tls
-from server.web.predictions import v1_prediction_routes
-from server.web.signed import SignedBodies
-from server.web.site import Site, build_site
+from server.web.site import Site
 
 _log = logging.getLogger(__name__)
 _DESCRIPTORS = 8192
@@ -42,7 +40,9 @@ _GRACE_SHARE = 0.7  # of the grace period is for requests, the rest for ending p
 
 
 class Ports:
-    """What is taken while the process still has its rights: sockets, certificate and key.
+    """What is taken while the process still has its rights: sockets, certificate and its key.
+
+    The file of keys is opened after them, because it is read again whenever it changes.
 
     Parameters
     ----------
@@ -76,14 +76,32 @@ class Ports:
             faults += privileges.drop(settings.run_as, owned=owned)
         if not privileges.is_pending(settings.run_as):  # root would judge otherwise than the user
             faults += self.layout.faults()
+        try:
+            self.keys = _keys(settings)
+        except KeyFault as error:
+            faults.append(f"KEYS_FILE={settings.keys_file}: {error}")
+        if not faults:
+            faults += self._open_identity()
         if faults:
             raise SettingsFault(faults)
+
+    def _open_identity(self) -> list[str]:
+        try:
+            self.identity = Identity.open(self.layout.identity)
+        except IdentityFault as error:
+            return [f"{self.layout.identity}: {error}"]
+        return []
 
     @property
     def addresses(self) -> list[str]:
         """The two base URLs, with the ports that the system chose."""
         names = [sock.getsockname()[:2] for sock in self.sockets]
         return [f"https://{Bind(host, port)}" for host, port in names]
+
+
+def _keys(settings: Settings) -> KeyFile:
+    path = Path(settings.keys_file) if settings.keys_file else None
+    return KeyFile(path, settings.signing_tokens)
 
 
 def _remedy(error: OSError) -> str:
@@ -113,7 +131,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
                 scheduler = _schedule(repository.sweeper, settings.sweep_interval_s)
                 try:
                     await inference.engines.reconcile()
-                    sites = _sites(settings, repository, inference)
+                    sites = build_sites(settings, ports.keys, ports.identity, repository, inference)
                     allocation.freeze_start()
                     await _listen(settings, ports, sites, stop, inference.intake.stop_waiting)
                 finally:
@@ -141,50 +159,6 @@ def _open_repository(
         return Repository(settings, layout, on_promoted=on_promoted)
     except database.DatabaseUnusable as error:
         raise SettingsFault([f"DATABASE_URL={settings.database}: {error}"]) from error
-
-
-def _sites(settings: Settings, repository: Repository, inference: Inference) -> tuple[Site, Site]:
-    keys = KeyRing(settings.signing_tokens)
-    bodies = SignedBodies(
-        keys,
-        BodyMemory(settings.max_body_memory),
-        Nonces(repository.engine),
-        max_age_s=settings.signing_max_age_s,
-    )
-    pace = Pace(idle_s=settings.body_idle_s, min_rate=settings.min_upload_rate)
-    api = build_site(
-        "api",
-        [
-            compat.test_routes(),
-            compat.model_routes(
-                bodies=bodies,
-                registry=repository.registry,
-                sweeper=repository.sweeper,
-                intake=inference.intake,
-                contracts=inference.contracts,
-            ),
-            compat.upload_routes(repository.staging, keys=keys, sweeper=repository.sweeper),
-            compat.prediction_routes(
-                inference.predictor, bodies, max_bytes=settings.max_prediction_bytes
-            ),
-            v1_prediction_routes(
-                inference.predictor, bodies, max_bytes=settings.max_prediction_bytes
-            ),
-            health_routes(inference.state),
-        ],
-        pace=pace,
-        legacy_status=settings.legacy_status,
-    )
-    uploads = build_site(
-        "uploads",
-        [
-            compat.upload_test_routes(),
-            compat.upload_routes(repository.staging, keys=None, sweeper=repository.sweeper),
-        ],
-        pace=pace,
-        legacy_status=settings.legacy_status,
-    )
-    return api, uploads
 
 
 async def _listen(

@@ -70,6 +70,8 @@ def install_problems(app: Quart, *, legacy_status: bool) -> None:
     async def expected(error: ServerError) -> Response:
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.warning(error.title, extra={"reason": error.detail})
+        if isinstance(error, BadSignature) and error.reason:
+            _log.info("signature refused", extra={"reason": error.reason})
         return answer(error)
 
     @app.errorhandler(HTTPException)
