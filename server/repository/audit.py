@@ -76,7 +76,7 @@ def note(
     by: str = SERVER,
     detail: str | None = None,
 ) -> None:
-    """Add an entry to the transaction at hand."""
+    """Add an entry to the transaction at hand; it was the server's act where nobody is named."""
     raw = None if digest is None else digest.raw
     connection.exec_driver_sql(_ADD, (at, action.value, raw, by, detail))
 

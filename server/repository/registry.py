@@ -29,7 +29,7 @@ from sqlalchemy.dialects.sqlite import insert
 from server.commits import Engine
 from server.database import model
 from server.digest import Digest
-from server.repository.audit import SERVER, Action, actor, note
+from server.repository.audit import Action, actor, note
 from server.repository.model import Model, State, manifest_text, read_model
 from server.repository.recent import Recent
 from server.shielding import whole
@@ -254,7 +254,6 @@ class Registry:
         *,
         judged: Model | None = None,
     ) -> bool:
-        by = SERVER if judged is not None else actor()  # judging a model is the server's work
         change = _change(digest).where(model.c.state.in_(allowed)).values(**values)
         if judged is not None:
             change = change.where(
@@ -265,7 +264,7 @@ class Registry:
             moved = connection.execute(change).rowcount == 1
             if moved and done is not None:
                 detail = values.get("reason")
-                note(connection, done, digest, at=self._clock(), by=by, detail=detail)
+                note(connection, done, digest, at=self._clock(), detail=detail)
             return moved
 
         return await self._write(digest, move)

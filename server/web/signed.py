@@ -149,11 +149,11 @@ class SignedBodies:
             now=time.time(),
             max_age_s=self._callers.max_age_s,
         )
+        principal = await self._callers.by_key(
+            signed.key, *scopes, nonce=signed.nonce, until=signed.nonce_until
+        )
         chunks = only_signed(limited(asked.stream_body, max_bytes), signed.digest)
         with await self._memory.read(chunks) as held:
-            principal = await self._callers.by_key(
-                signed.key, *scopes, nonce=signed.nonce, until=signed.nonce_until
-            )
             yield RawBody(principal, held.take(), signed.digest, signed.fields)
 
     def _payload(self, text: bytes, path: str, *, parse: Parse, bound: bool) -> Payload:

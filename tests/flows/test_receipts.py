@@ -204,7 +204,8 @@ def test_a_receipt_is_verified_without_a_server(
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == hosted
     assert verify(answer=tmp_path / "input").returncode == 1
-    changed = files["receipt"].replace(b".", b".A", 1)
+    other = predict(server, hosted, short_wav, "receipt=1").headers["Prediction-Receipt"]
+    changed = files["receipt"].rpartition(b".")[0] + b"." + other.rpartition(".")[2].encode()
     (tmp_path / "changed").write_bytes(changed)
     refused = verify(receipt=tmp_path / "changed")
     assert refused.returncode == 1

@@ -1,10 +1,16 @@
 """server/repository/audit.py: who changed what is in the transaction of the change."""
 
-import pytest
+from pathlib import Path
 
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+
+from server import database
 from server.digest import Digest
 from server.repository.audit import SERVER, Action, Audit
-from server.repository.registry import CRASHES_ALLOWED
+from server.repository.registry import CRASHES_ALLOWED, State
 from server.telemetry import ACTOR
 from tests.repository.conftest import House
 
@@ -43,7 +49,7 @@ async def test_each_change_of_a_model_is_recorded_once(house: House) -> None:
         ("declared", "somebody", None),
         ("rejected", SERVER, "it is none"),
         ("judged again", "somebody", None),
-        ("file gone", "somebody", None),
+        ("file gone", SERVER, None),
     ]
 
 
@@ -84,3 +90,23 @@ async def test_pages_follow_each_other_without_a_gap(house: House) -> None:
         found += [entry.digest for entry in page]
         before = page[-1].id
     assert found == digests[::-1]
+
+
+def test_a_registry_of_an_older_server_gets_the_table(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'registry.sqlite3'}"
+    config = Config()
+    config.set_main_option("script_location", str(database.MIGRATIONS))
+    old = sa.create_engine(url)
+    with old.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            sa.insert(database.model).values(
+                digest=ONE.raw, state=State.REGISTERED, registered_at=1.0
+            )
+        )
+    database.migrate(url)
+    with old.begin() as connection:
+        assert connection.execute(sa.select(database.model.c.digest)).scalar() == ONE.raw
+        assert connection.execute(sa.select(database.audit)).all() == []
+    old.dispose()
