@@ -104,13 +104,7 @@ def _in_profile(
         "signature",
         *(["content-digest"] if request.body is not None else []),
     ]
-    canonical = all(
-        http_sf.ser(http_sf.parse(request.headers[name].encode(), tltype="dictionary"))
-        == request.headers[name]
-        and len(http_sf.parse(request.headers[name].encode(), tltype="dictionary")) == 1
-        and "\\" not in request.headers[name]
-        for name in names
-    )
+    canonical = all(_is_canonical(request.headers[name]) for name in names)
     return (
         canonical
         and components == [f'"{name}"' for name in covered]
@@ -123,6 +117,14 @@ def _in_profile(
         )
         and "\t" not in "".join(request.headers.values())
     )
+
+
+def _is_canonical(text: str) -> bool:
+    """Tell whether a dictionary has one member, in the one spelling that is ours."""
+    if text != text.strip() or "\\" in text:
+        return False
+    parsed = http_sf.parse(text.encode(), tltype="dictionary")
+    return len(parsed) == 1 and bool(http_sf.ser(parsed) == text)
 
 
 def _signed_by_the_library(request: Request, key_id: str, draw: random.Random) -> Request:
