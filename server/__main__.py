@@ -21,13 +21,14 @@ import argparse
 import asyncio
 from collections.abc import Callable
 
-from server import app, devcert, offline, operating, parts, settings
+from server import app, devcert, key_commands, offline, operating, parts, settings
 from server.database import DatabaseInUse
 from server.digest import Digest
 from server.errors import BadDigest
 from server.ports import Ports
 from server.progress import Progress
 from server.settings import SettingsFault
+from server.signing.keyfile import KeyFault
 from server.telemetry import configure_logging
 
 _DESCRIPTION = """\
@@ -62,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
         return command(options)
     except SettingsFault as error:
         _complain("cannot start:", *error.faults)
+    except KeyFault as error:
+        _complain(f"cannot be done: {error}")
     except DatabaseInUse:
         _complain("another process, a running server as a rule, owns MODELS_DIR: stop it first")
     return 2
@@ -111,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         help="name or address to certify, repeatable; default: localhost, 127.0.0.1 and ::1",
     )
     cert.set_defaults(command=_devcert)
+    key_commands.add_commands(commands)
     return parser
 
 

@@ -2,8 +2,8 @@
 
 ::
 
-    layout, registry, staging, store -> sweeper -> API site ----> listener 443
-    decoders, workers -> intake -> predictor --^   upload site -> listener 4443
+    parts: repository, inference --> sites: API ------> listener 443
+                                            uploads --> listener 4443
 """
 
 import asyncio
@@ -22,18 +22,12 @@ from server import allocation, database
 from server.inference.surroundings import remove_stale_folders
 from server.parts import Inference, find_sandbox, logged
 from server.ports import Ports
-from server.repository.nonces import Nonces
 from server.repository.sweep import Sweeper
-from server.repository_parts import Repository, open_repository, owned
+from server.repository_parts import open_repository, owned
 from server.settings import WARN_TOKEN_BYTES, Settings
-from server.signing.keyring import KeyRing
-from server.web import compat
-from server.web.body import BodyMemory, Pace
-from server.web.health import health_routes
+from server.sites import build_sites
 from server.web.listener import HTTP1, HTTP2_AND_1, listen
-from server.web.predictions import v1_prediction_routes
-from server.web.signed import SignedBodies
-from server.web.site import Site, build_site
+from server.web.site import Site
 
 _log = logging.getLogger(__name__)
 _DESCRIPTORS = 8192
@@ -65,7 +59,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
                 scrubbing = group.create_task(logged(repository.scrub.run()))
                 try:
                     await inference.engines.reconcile()
-                    sites = _sites(settings, repository, inference, ports)
+                    sites = build_sites(settings, ports, repository, inference)
                     allocation.freeze_start()
                     await _listen(settings, ports, sites, stop, inference.intake.stop_waiting)
                 finally:
@@ -75,55 +69,6 @@ async def serve(settings: Settings, ports: Ports) -> None:
         finally:
             await repository.engine.dispose()
     _log.info("stopped")
-
-
-def _sites(
-    settings: Settings, repository: Repository, inference: Inference, ports: Ports
-) -> tuple[Site, Site]:
-    keys = KeyRing(settings.signing_tokens)
-    bodies = SignedBodies(
-        keys,
-        BodyMemory(settings.max_body_memory),
-        Nonces(repository.engine),
-        max_age_s=settings.signing_max_age_s,
-    )
-    pace = Pace(settings.body_idle_s, settings.min_upload_rate, settings.upload_grace_s)
-    api = build_site(
-        "api",
-        [
-            compat.test_routes(),
-            compat.model_routes(
-                bodies=bodies,
-                registry=repository.registry,
-                sweeper=repository.sweeper,
-                recovery=repository.recovery,
-                intake=inference.intake,
-                contracts=inference.contracts,
-            ),
-            compat.upload_routes(repository.staging, keys=keys, sweeper=repository.sweeper),
-            compat.prediction_routes(
-                inference.predictor, bodies, max_bytes=settings.max_prediction_bytes
-            ),
-            v1_prediction_routes(
-                inference.predictor, bodies, max_bytes=settings.max_prediction_bytes
-            ),
-            health_routes(
-                lambda: {**inference.state(), **ports.state(), "scrub": repository.scrub.counts}
-            ),
-        ],
-        pace=pace,
-        legacy_status=settings.legacy_status,
-    )
-    uploads = build_site(
-        "uploads",
-        [
-            compat.upload_test_routes(),
-            compat.upload_routes(repository.staging, keys=None, sweeper=repository.sweeper),
-        ],
-        pace=pace,
-        legacy_status=settings.legacy_status,
-    )
-    return api, uploads
 
 
 async def _listen(

@@ -7,6 +7,7 @@ before it is answered.
 ::
 
     nonce   digest PK | until
+    audit   id PK | at | action | digest | by | detail
     model   digest PK | state | size | manifest | record | reason | crashes | registered_at ...
     rejected_at
 """
@@ -24,7 +25,7 @@ import sqlalchemy.exc
 
 from server.commits import READING, Engine
 
-REVISION = "0001"  # newest of migrations/versions; a test holds it against the files
+REVISION = "0002"  # newest of migrations/versions; a test holds it against the files
 MIGRATIONS = Path(__file__).with_name("migrations")
 _SAFE_SQLITE = (3, 51, 3)
 
@@ -54,6 +55,18 @@ nonce = sa.Table(
     sa.Column("digest", sa.LargeBinary(32), primary_key=True),
     sa.Column("until", sa.Double, nullable=False, index=True),
     sqlite_with_rowid=False,
+)
+
+# who changed what; see `server.repository.audit`
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary(32)),
+    sa.Column("by", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text),
 )
 
 

@@ -1,14 +1,14 @@
 """Every refusal that the server tells a client about, in one tree.
 
-A class says *what* is wrong in three fields that the web layer turns into an RFC 9457 problem: its
-HTTP status, its slug (a section of docs/problems.md) and its title. An instance says *where*, in a
-``detail`` that helps the sender and never shows a key, a path of the machine or a trace.
+A class says *what* is wrong: HTTP status, slug (a section of docs/problems.md) and title. An instance
+says *where*, in a ``detail`` that helps the sender and shows no key, path of the machine or trace.
 
 ::
 
     ServerError ................. 500
     |-- MalformedRequest ........ 400   cannot be read as what the route takes
     |-- BadSignature ............ 401   unsigned, altered, or of another key; never says which
+    |-- ScopeMissing ............ 403   a good key that may not do this
     |-- NotFound ................ 404   no such route, no such model
     |-- ModelState .............. 409   a known model that cannot answer as it is
     |-- TooLarge ................ 413   over a limit that the server counted itself
@@ -34,7 +34,7 @@ class ServerError(Exception):
     detail : str, optional
         One sentence for the sender; the title when left out.
     **members : object
-        Further members of the problem (RFC 9457 section 3.2), JSON values only.
+        More members of the problem (RFC 9457 section 3.2), JSON values only.
     """
 
     status: ClassVar[int] = 500
@@ -102,9 +102,19 @@ class BadHttp(MalformedRequest):
 
 
 class BadSignature(ServerError):
-    """The signature is missing, altered, too old, or made with another key."""
+    """The signature is missing, altered, too old, or of another key; `reason` is for the log."""
 
     status, slug, title = 401, "bad-signature", "The signature is missing or not valid"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class ScopeMissing(ServerError):
+    """The key is good, but not for this."""
+
+    status, slug, title = 403, "scope-missing", "The key is not allowed to do this"
 
 
 class NotFound(ServerError):

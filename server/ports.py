@@ -1,12 +1,19 @@
-"""What is taken while the process still has its rights: sockets, certificate and key."""
+"""What is taken while the process still has its rights: sockets, certificate and its key.
+
+The file of keys is opened after them, because it is read again whenever it changes.
+"""
 
 import os
 import socket
+from pathlib import Path
 from typing import Any
 
 from server import privileges
 from server.repository.layout import Layout
-from server.settings import Bind, Settings, SettingsFault
+from server.setting_values import Bind
+from server.settings import Settings, SettingsFault
+from server.signing.identity import Identity, IdentityFault
+from server.signing.keyfile import KeyFault, KeyFile
 from server.web.certificates import Certificates, TlsFault
 from server.web.doors import Doors
 from server.web.listener import HTTP1, HTTP2_AND_1, bind
@@ -47,8 +54,21 @@ class Ports:
             faults += privileges.drop(settings.run_as, owned=owned)
         if not privileges.is_pending(settings.run_as):  # root would judge otherwise than the user
             faults += self.layout.faults()
+        try:
+            self.keys = _keys(settings)
+        except KeyFault as error:
+            faults.append(f"KEYS_FILE={settings.keys_file}: {error}")
+        if not faults:
+            faults += self._open_identity()
         if faults:
             raise SettingsFault(faults)
+
+    def _open_identity(self) -> list[str]:
+        try:
+            self.identity = Identity.open(self.layout.identity)
+        except IdentityFault as error:
+            return [f"{self.layout.identity}: {error}"]
+        return []
 
     @property
     def addresses(self) -> list[str]:
@@ -60,6 +80,11 @@ class Ports:
         """Return how connections and certificate are, for `/readyz`."""
         counted = {"connections": self.doors.inside, "turned_away": self.doors.turned_away}
         return {**self.certificates.state(), **counted}
+
+
+def _keys(settings: Settings) -> KeyFile:
+    path = Path(settings.keys_file) if settings.keys_file else None
+    return KeyFile(path, settings.signing_tokens)
 
 
 def _remedy(error: OSError) -> str:

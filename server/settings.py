@@ -4,16 +4,17 @@ Only `app` and `__main__` import this module; the parts of the house receive pla
 """
 
 import os
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from server.setting_values import NEVER, PARSERS, Bind, Names, Paths
 
 MIN_TOKEN_BYTES = 16
 WARN_TOKEN_BYTES = 32
 _MIB = 1 << 20
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
 _SANDBOX = ("on", "off")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -38,17 +39,6 @@ def _setting(env: str, default: Any, text: str, *, unit: str = "", least: float 
 
 
 @dataclass(frozen=True, slots=True)
-class Bind:
-    """An address to listen on, `host:port`; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """What an operator can set, in the order in which it is documented."""
 
@@ -56,6 +46,17 @@ class Settings:
     signing_max_age_s: float = _setting(
         "SIGNING_MAX_AGE_S", 300.0, "Oldest timed signature, or `_ts` field, accepted.", unit="s"
     )
+    keys_file: str = _setting("KEYS_FILE", "", "File of keys with scopes, read when it changes.")
+    dialect1_paths: Paths = _setting(
+        "DIALECT1_ENABLED", Paths("*"), "Where `SIGNING_TOKEN` signs: 1, 0, or paths by commas."
+    )
+    dialect1_until: datetime = _setting(
+        "DIALECT1_UNTIL", NEVER, "When that ends, such as `2027-01-01T00:00:00Z`."
+    )
+    authorities: Names = _setting(
+        "SIGNED_AUTHORITIES", Names(), "Hosts that signed messages may name, by commas; empty: any."
+    )
+    token_max_s: float = _setting("TOKEN_MAX_S", 600.0, "Longest life of a bearer token.", unit="s")
     certs_dir: Path = _setting(
         "CERTS_DIR", Path("/certs"), "Folder with `server.crt` and `server.key`."
     )
@@ -202,7 +203,7 @@ def table() -> list[SettingRow]:
         if meta := item.metadata:
             default = int(item.default) if isinstance(item.default, bool) else item.default
             text = "one a core" if item.name == "decoders" else f"{default}".removesuffix(".0")
-            text = "" if default == () else text
+            text = "" if default in ((), NEVER) else text
             rows.append(SettingRow(meta["env"], text, meta["unit"], meta["help"]))
     return rows
 
@@ -224,7 +225,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         if env is None or not (text := environ.get(env, "").strip()):
             continue
         try:
-            value = _PARSERS[item.type](text)
+            value = PARSERS[item.type](text)
         except ValueError as error:
             faults.append(f"{env}={text!r}: {error}")
             continue
@@ -260,40 +261,8 @@ def _read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ..
             faults.append("SIGNING_TOKEN_FILE holds no token")
     elif literal:
         tokens = (literal,)
-    else:
-        faults.append("SIGNING_TOKEN is not set: no request could be verified")
+    elif not environ.get("KEYS_FILE"):
+        faults.append("SIGNING_TOKEN is not set, nor KEYS_FILE: no request could be verified")
     if any(len(token.strip().encode()) < MIN_TOKEN_BYTES for token in tokens):
         faults.append(f"a signing token is shorter than {MIN_TOKEN_BYTES} bytes")
     return tokens
-
-
-def _parse_bind(text: str) -> Bind:
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError("write host:port")
-    return Bind(host.strip("[]"), int(port))
-
-
-def _parse_flag(text: str) -> bool:
-    flags = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
-    if text.lower() not in flags:
-        raise ValueError("write 0 or 1")
-    return flags[text.lower()]
-
-
-def _parse_digests(text: str) -> tuple[str, ...]:
-    digests = tuple(digest.strip().lower() for digest in text.split(","))
-    if not all(_DIGEST.fullmatch(digest) for digest in digests):
-        raise ValueError("write digests of 64 hexadecimal digits, with commas between them")
-    return digests
-
-
-_PARSERS: dict[Any, Callable[[str], Any]] = {
-    int: int,
-    float: float,
-    str: str,
-    bool: _parse_flag,
-    Path: Path,
-    Bind: _parse_bind,
-    tuple[str, ...]: _parse_digests,
-}

@@ -2,7 +2,7 @@
 
 ::
 
-    2026-11-20T18:00:00.123Z INFO  model promoted digest=3f2a9c... size=897288 request=5d41402abc4b
+    2026-11-20T18:00:00.123Z INFO  model promoted digest=3f2a9c... request=5d41402abc4b key=ci
 
 No secret, no body and no whole digest of user content goes through here.
 """
@@ -13,6 +13,7 @@ import time
 from contextvars import ContextVar
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+ACTOR: ContextVar[str] = ContextVar("actor", default="")  # the key id of whoever is verified
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -24,6 +25,8 @@ class _Line(logging.Formatter):
         fields = {k: v for k, v in vars(record).items() if k not in _STANDARD}
         if request := REQUEST_ID.get():
             fields["request"] = request
+        if key := ACTOR.get():
+            fields["key"] = key
         tail = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
         line = f"{stamp} {record.levelname:<5} {record.getMessage()}{tail}"
         return line + "\n" + self.formatException(record.exc_info) if record.exc_info else line

@@ -1,14 +1,20 @@
 """The docs name every setting, problem and route, and nothing that does not exist."""
 
+import base64
+import hmac
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import itsdangerous
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.errors import every_error
 from server.settings import table
-from server.signing.keyring import KeyRing
+from server.signing.keyring import Algorithm, Key, KeyRing
+from server.signing.message import Message, open_message
 from server.signing.payload import open_payload
 from server.signing.stream import StreamUnsigner
 
@@ -21,7 +27,7 @@ ROUTES = re.compile(r'@bp\.(get|post|put|delete)\("([^"]+)"\)')
 
 def test_every_setting_stands_in_the_table_with_its_default() -> None:
     rows = dict(
-        re.findall(r"^\| `([A-Z_]+)` \| (.*?) \|", (DOCS / "settings.md").read_text(), re.M)
+        re.findall(r"^\| `([A-Z0-9_]+)` \| (.*?) \|", (DOCS / "settings.md").read_text(), re.M)
     )
     assert list(rows) == [row.env for row in table()]
     for row in table():
@@ -58,6 +64,41 @@ def test_the_test_vectors_of_the_signatures_hold() -> None:
     unsigner = StreamUnsigner(KeyRing([token]))
     assert b"".join(unsigner.feed(file.encode())) == b"model bytes"
     unsigner.finish()
+
+
+def test_the_test_vectors_of_signed_messages_hold() -> None:
+    text = (DOCS / "signing.md").read_text()
+    bases = re.findall(r'^("@method": .*?)\n```', text, re.M | re.S)
+    secret, private = bytes(range(32)), bytes(range(32, 64))
+    for base, said in zip(
+        bases, re.findall(r"(?:`hmac-sha256` \| |secret: )`(.*)`", text), strict=True
+    ):
+        assert base64.b64encode(hmac.digest(secret, base.encode(), "sha256")).decode() == said
+    base = bases[0].replace('"shared"', '"pair"').replace("hmac-sha256", "ed25519")
+    signature = Ed25519PrivateKey.from_private_bytes(private).sign(base.encode())
+    assert f"`{base64.b64encode(signature).decode()}`" in text
+    fields = dict(re.findall(r'^"(content-[a-z]+)": (.*)$', bases[0], re.M))
+    params = bases[0].rpartition('"@signature-params": ')[2]
+    said = re.findall(r"`hmac-sha256` \| `(.*)`", text)[0]
+    fields |= {"signature-input": f"sig={params}", "signature": f"sig=:{said}:"}
+    message = Message("POST", "models.example:8443", "/registermodelhash", "", fields)
+    keys = KeyRing(keys=[Key("shared", Algorithm.HMAC_SHA256, secret)])
+    assert open_message(message, keys, now=1_800_000_000, max_age_s=300).key.id == "shared"
+
+
+def test_the_client_that_the_docs_show_is_understood() -> None:
+    text = (DOCS / "signing.md").read_text()
+    code = re.findall(r"```python\n(def sign.*?)```", text, re.S)[0]
+    names = ("base64", "hashlib", "hmac", "secrets", "time", "urllib.parse")
+    space: dict[str, Any] = {}
+    exec("".join(f"import {name}\n" for name in names) + code, space)
+    url = "https://Models.example:443/v1/models/x/predictions?receipt=1"
+    secret = bytes(range(32))
+    headers = space["sign"]("POST", url, b"a song", "audio/wav", key_id="a", secret=secret)
+    fields = {name.lower(): value for name, value in headers.items()}
+    message = Message("POST", "models.example", "/v1/models/x/predictions", "receipt=1", fields)
+    keys = KeyRing(keys=[Key("a", Algorithm.HMAC_SHA256, secret)])
+    assert open_message(message, keys, now=time.time(), max_age_s=300).key.id == "a"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from server.settings import Bind, read_settings
+from server.setting_values import Bind
+from server.settings import read_settings
 
 TOKEN = "a token of more than sixteen bytes"
 ROOT = Path(__file__).parents[1]
@@ -78,6 +80,8 @@ def test_tokens_are_read_from_a_file_oldest_first(tmp_path: Path) -> None:
         ({"SIGNING_TOKEN": TOKEN, "DATABASE_URL": "postgresql://x"}, "DATABASE_URL"),
         ({"SIGNING_TOKEN": TOKEN, "LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
         ({"SIGNING_TOKEN": TOKEN, "SANDBOX": "maybe"}, "SANDBOX: one of on, off"),
+        ({"SIGNING_TOKEN": TOKEN, "DIALECT1_ENABLED": "prediction"}, "begin with a slash"),
+        ({"SIGNING_TOKEN": TOKEN, "DIALECT1_UNTIL": "soon"}, "DIALECT1_UNTIL"),
         ({"SIGNING_TOKEN": TOKEN, "MODEL_MEMORY": "-1"}, "at least 0"),
         ({"SIGNING_TOKEN": TOKEN, "MODEL_MEMORY": "8G"}, "MODEL_MEMORY"),
         ({"SIGNING_TOKEN": TOKEN, "RESIDENT_MODELS": "0"}, "at least 1"),
@@ -99,9 +103,55 @@ def test_a_token_never_shows_in_the_settings() -> None:
     assert TOKEN not in repr(read_settings({"SIGNING_TOKEN": TOKEN})[0])
 
 
+def test_a_file_of_keys_does_in_place_of_a_token() -> None:
+    settings, faults = read_settings({"KEYS_FILE": "/keys.json"})
+    assert faults == []
+    assert (settings.keys_file, settings.signing_tokens) == ("/keys.json", ())
+
+
 @pytest.mark.parametrize(
-    "command", [[], ["serve"], ["sweep"], ["settings"], ["devcert"], ["sandbox"]]
+    ("text", "paths"),
+    [
+        ("1", ("*",)),
+        ("0", ()),
+        ("/prediction", ("/prediction",)),
+        (" /prediction , /v1/* ", ("/prediction", "/v1/*")),
+    ],
 )
+def test_dialect_1_is_for_every_path_for_none_or_for_some(
+    text: str, paths: tuple[str, ...]
+) -> None:
+    settings, faults = read_settings({"SIGNING_TOKEN": TOKEN, "DIALECT1_ENABLED": text})
+    assert faults == []
+    assert settings.dialect1_paths == paths
+    assert str(settings.dialect1_paths).replace(",", " , ") == text.strip()
+
+
+@pytest.mark.parametrize(
+    "text", ["2027-01-01", "2027-01-01T00:00:00Z", "2027-01-01T02:00:00+02:00"]
+)
+def test_an_instant_without_a_zone_is_utc(text: str) -> None:
+    settings, faults = read_settings({"SIGNING_TOKEN": TOKEN, "DIALECT1_UNTIL": text})
+    assert faults == []
+    assert settings.dialect1_until == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def test_names_of_the_server_are_read_as_hosts_are_compared() -> None:
+    environ = {"SIGNING_TOKEN": TOKEN, "SIGNED_AUTHORITIES": "Models.Example:443, x:8443"}
+    settings, faults = read_settings(environ)
+    assert faults == []
+    assert settings.authorities == ("models.example", "x:8443")
+    assert str(settings.authorities) == "models.example,x:8443"
+
+
+COMMANDS: list[list[str]] = [
+    *([], ["serve"], ["sweep"], ["settings"], ["devcert"], ["sandbox"]),
+    *(["keys"], ["keys", "make"], ["keys", "list"], ["keys", "disable"], ["token"]),
+    *(["verify-receipt"], ["fsck"], ["models"]),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
 def test_every_command_explains_itself(command: list[str]) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "server", *command, "--help"],

@@ -49,10 +49,13 @@ class ReadyModel:
         Its name.
     record : mapping
         What intake found of it.
+    manifest : mapping or None
+        What its owner declared.
     """
 
     digest: Digest
     record: Mapping[str, Any]
+    manifest: Mapping[str, Any] | None = None
 
     @property
     def binding(self) -> Mapping[str, Any]:
@@ -162,7 +165,7 @@ class Predictor:
         if model is None:
             raise ModelNotFound
         if model.state is State.READY and model.record is not None:
-            return ReadyModel(digest, model.record)
+            return ReadyModel(digest, model.record, model.manifest)
         raise _refusal(model)
 
     @property

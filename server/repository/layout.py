@@ -7,6 +7,7 @@
       <64 hex>.onnx                  what intake made of a model, under the SHA-256 of its own bytes
       registry.sqlite3               the registry (and its -wal, -shm)
       .lock                          held by the process that owns the registry
+      identity.key                   the server's own key, see `server.signing.identity`
       .part-<16 hex>                 a file on its way to its name; removed at the next start
       quarantine/                    what `fsck --repair` set aside; never looked at
     uploads_tmp/                     UPLOADS_DIR, on the same file system
@@ -54,6 +55,11 @@ class Layout:
     def lock(self) -> Path:
         """The file whose lock says that a process owns the registry."""
         return self.models / ".lock"
+
+    @property
+    def identity(self) -> Path:
+        """The server's own key."""
+        return self.models / "identity.key"
 
     def model(self, digest: Digest) -> Path:
         """Return the only path of a model file."""

@@ -20,8 +20,6 @@ must not drive out what is in use.
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import Any, TypeVar
 
@@ -31,9 +29,12 @@ from sqlalchemy.dialects.sqlite import insert
 from server.commits import Engine
 from server.database import model
 from server.digest import Digest
+from server.repository.audit import Action, actor, note
+from server.repository.model import Model, State, manifest_text, read_model
 from server.repository.recent import Recent
 from server.shielding import whole
 
+__all__ = ["CRASHES_ALLOWED", "Model", "Registry", "State"]
 CRASHES_ALLOWED = 3
 _LISTED = sa.text("state <> 'registered'")  # to the letter the condition of the index on states
 _NEW = insert(model).on_conflict_do_nothing()
@@ -45,47 +46,12 @@ _ENTRY_BYTES = 512
 T = TypeVar("T")
 
 
-class State(StrEnum):
-    """Where a model stands."""
-
-    REGISTERED = "registered"
-    PROMOTED = "promoted"
-    READY = "ready"
-    REJECTED = "rejected"
-    DISABLED = "disabled"
-
-
 _PROMOTE = (
     sa.update(model)
     .where(model.c.digest == sa.bindparam("raw"), model.c.state == State.REGISTERED)
     .values(state=State.PROMOTED, reason=None)
     .values(size=sa.bindparam("bytes"), promoted_at=sa.bindparam("now"))
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What the registry knows of one digest.
-
-    Attributes
-    ----------
-    digest : Digest
-        The model's name.
-    state : State
-        Where it stands.
-    manifest : dict or None
-        What its owner declared.
-    record : dict or None
-        What intake found: signature and binding of a ready model.
-    reason : str or None
-        Why it was rejected or disabled, or must be uploaded again.
-    """
-
-    digest: Digest
-    state: State
-    manifest: dict[str, Any] | None
-    record: dict[str, Any] | None
-    reason: str | None
 
 
 class Registry:
@@ -126,7 +92,7 @@ class Registry:
         raws = [digest.raw for digest in digests]
 
         def look_up(connection: sa.Connection) -> dict[Digest, Model]:
-            models = map(_model, connection.execute(_BY_DIGESTS, {"raws": raws}))
+            models = map(read_model, connection.execute(_BY_DIGESTS, {"raws": raws}))
             return {found.digest: found for found in models}
 
         return await self._engine.read(look_up)
@@ -138,11 +104,13 @@ class Registry:
         A digest that is known keeps its state, unless it was rejected or comes with another
         manifest.
         """
-        text = _text(manifest)
+        text, by = manifest_text(manifest), actor()
         new = {"digest": digest.raw, "state": State.REGISTERED, "manifest": text}
 
         def register(connection: sa.Connection) -> bool:
-            if connection.execute(_NEW, new | {"registered_at": self._clock()}).rowcount == 1:
+            now = self._clock()
+            if connection.execute(_NEW, new | {"registered_at": now}).rowcount == 1:
+                note(connection, Action.REGISTERED, digest, at=now, by=by)
                 return False
             known = connection.execute(_BY_DIGEST, {"raw": digest.raw}).one()
             changed = text is not None and text != known.manifest
@@ -154,6 +122,8 @@ class Registry:
                 values |= {"state": State.PROMOTED, "reason": None, "record": None}
             if values:
                 connection.execute(_change(digest).values(**values))
+                done = Action.DECLARED if changed else Action.JUDGED_AGAIN
+                note(connection, done, digest, at=now, by=by)
             return again
 
         return await self._write(digest, register)
@@ -161,13 +131,16 @@ class Registry:
     @whole
     async def promote(self, digest: Digest, size: int) -> bool:
         """Record that a registered digest's file is in the store; False when that was known."""
-        return await self._write(digest, partial(self._promote, digest, size))
+        return await self._write(digest, partial(self._promote, digest, size, actor()))
 
     @whole
     async def promote_each(self, sizes: Mapping[Digest, int]) -> dict[Digest, bool | BaseException]:
         """Record, in one commit, what `promote` records; whose record fails, fails alone."""
         changes = [
-            (partial(self._promote, digest, size), partial(self._recent.forget, digest.raw))
+            (
+                partial(self._promote, digest, size, actor()),
+                partial(self._recent.forget, digest.raw),
+            )
             for digest, size in sizes.items()
         ]
         return dict(zip(sizes, await self._engine.write_each(changes), strict=True))
@@ -178,7 +151,7 @@ class Registry:
     ) -> bool:
         """Record that a model's file is gone, and why; False when it is in none of the states."""
         values = {"state": State.REGISTERED, "record": None, "reason": reason}
-        return await self._move(digest, [*states], values)
+        return await self._move(digest, [*states], values, Action.FILE_GONE)
 
     @whole
     async def make_ready(self, judged: Model, record: dict[str, Any]) -> bool:
@@ -189,13 +162,15 @@ class Registry:
             "ready_at": self._clock(),
             "crashes": 0,
         }
-        return await self._move(judged.digest, [State.PROMOTED], values, judged=judged)
+        done = Action.READY
+        return await self._move(judged.digest, [State.PROMOTED], values, done, judged=judged)
 
     @whole
     async def reject(self, judged: Model, reason: str) -> bool:
         """Record that a promoted file is no model that can be served; otherwise as `make_ready`."""
         values = {"state": State.REJECTED, "reason": reason, "rejected_at": self._clock()}
-        return await self._move(judged.digest, [State.PROMOTED], values, judged=judged)
+        done = Action.REJECTED
+        return await self._move(judged.digest, [State.PROMOTED], values, done, judged=judged)
 
     @whole
     async def judge_again(self, digest: Digest) -> bool:
@@ -215,7 +190,10 @@ class Registry:
 
         def count_and_disable(connection: sa.Connection) -> bool:
             connection.execute(count)
-            return connection.execute(disable).rowcount == 1
+            disabled = connection.execute(disable).rowcount == 1
+            if disabled:
+                note(connection, Action.DISABLED, digest, at=self._clock(), detail=reason)
+            return disabled
 
         return await self._write(digest, count_and_disable)
 
@@ -232,7 +210,7 @@ class Registry:
             .order_by(model.c.promoted_at.desc())
             .limit(limit)
         )
-        return await self._list(query, _model)
+        return await self._list(query, read_model)
 
     async def rejected_before(self, when: float) -> list[Digest]:
         """List the models that were rejected before an instant."""
@@ -255,28 +233,43 @@ class Registry:
         row = connection.execute(_BY_DIGEST, {"raw": digest.raw}).one_or_none()
         if row is None:
             return None
-        found = _model(row)
+        found = read_model(row)
         if found.state is not State.REGISTERED:
             weight = _ENTRY_BYTES + len(row.manifest or "") + len(row.record or "")
             self._recent.keep(digest.raw, found, weight=weight)
         return found
 
-    def _promote(self, digest: Digest, size: int, connection: sa.Connection) -> bool:
-        values = {"raw": digest.raw, "bytes": size, "now": self._clock()}
-        return connection.execute(_PROMOTE, values).rowcount == 1
+    def _promote(self, digest: Digest, size: int, by: str, connection: sa.Connection) -> bool:
+        now = self._clock()
+        values = {"raw": digest.raw, "bytes": size, "now": now}
+        promoted = connection.execute(_PROMOTE, values).rowcount == 1
+        if promoted:
+            note(connection, Action.PROMOTED, digest, at=now, by=by)
+        return promoted
 
     async def _move(
         self,
         digest: Digest,
         allowed: list[State],
         values: dict[str, Any],
+        done: Action | None = None,
         *,
         judged: Model | None = None,
     ) -> bool:
         change = _change(digest).where(model.c.state.in_(allowed)).values(**values)
         if judged is not None:
-            change = change.where(model.c.manifest.is_not_distinct_from(_text(judged.manifest)))
-        return await self._write(digest, lambda asked: asked.execute(change).rowcount == 1)
+            change = change.where(
+                model.c.manifest.is_not_distinct_from(manifest_text(judged.manifest))
+            )
+
+        def move(connection: sa.Connection) -> bool:
+            moved = connection.execute(change).rowcount == 1
+            if moved and done is not None:
+                detail = values.get("reason")
+                note(connection, done, digest, at=self._clock(), detail=detail)
+            return moved
+
+        return await self._write(digest, move)
 
     async def _write(self, digest: Digest, work: Callable[[sa.Connection], bool]) -> bool:
         return await self._engine.write(work, committed=partial(self._recent.forget, digest.raw))
@@ -284,17 +277,3 @@ class Registry:
 
 def _change(digest: Digest) -> sa.Update:
     return sa.update(model).where(model.c.digest == digest.raw)
-
-
-def _text(manifest: dict[str, Any] | None) -> str | None:
-    return None if manifest is None else json.dumps(manifest, sort_keys=True)
-
-
-def _model(row: Any) -> Model:
-    return Model(
-        digest=Digest(row.digest),
-        state=State(row.state),
-        manifest=None if row.manifest is None else json.loads(row.manifest),
-        record=None if row.record is None else json.loads(row.record),
-        reason=row.reason,
-    )

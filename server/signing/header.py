@@ -18,7 +18,7 @@ from typing import Any
 
 from server.digest import Digest
 from server.errors import BadSignature, MalformedRequest
-from server.signing.keyring import KeyRing
+from server.signing.keyring import Key, KeyRing
 from server.signing.payload import open_payload
 
 NAME = "Signed-Request"
@@ -38,12 +38,15 @@ class SignedRequest:
         A text that may be used once.
     nonce_until : float
         When it may be forgotten, in seconds since 1970.
+    key : Key
+        Has signed.
     """
 
     digest: Digest
     fields: dict[str, Any]
     nonce: str | None
     nonce_until: float
+    key: Key
 
 
 def open_header(
@@ -79,7 +82,7 @@ def open_header(
     if "sha256" not in payload.fields:
         raise MalformedRequest(f"the header {NAME} must hold `sha256`, of the body")
     digest = Digest.parse(payload.fields.pop("sha256"))
-    return SignedRequest(digest, payload.fields, payload.nonce, payload.nonce_until)
+    return SignedRequest(digest, payload.fields, payload.nonce, payload.nonce_until, payload.key)
 
 
 async def only_signed(chunks: AsyncIterator[bytes], digest: Digest) -> AsyncIterator[bytes]:

@@ -23,6 +23,7 @@ from server.errors import BadSignature, MalformedRequest
 from server.signing.keyring import (
     PAYLOAD_SALT,
     TRAILER_BYTES,
+    Key,
     KeyRing,
     check_trailer,
     decode_canonical,
@@ -50,11 +51,14 @@ class Payload:
         A text that may be used once; whoever opens the payload must remember it.
     nonce_until : float
         When it may be forgotten, in seconds since 1970: the payload is too old then.
+    key : Key
+        Has signed.
     """
 
     fields: dict[str, Any]
     nonce: str | None
     nonce_until: float
+    key: Key
 
 
 def open_payload(
@@ -94,7 +98,7 @@ def open_payload(
         Signed, but not one JSON object without duplicate keys and without NaN or infinity; or one
         that is not bound where it must be.
     """
-    text, timed = _verified(body, keys, now=now, max_age_s=max_age_s)
+    text, timed, key = _verified(body, keys, now=now, max_age_s=max_age_s)
     fields = (parse or parse_fields)(text)
     if bound and not ("_path" in fields and (timed or "_ts" in fields)):
         raise MalformedRequest("on this path a signed payload holds `_path` and `_ts`")
@@ -105,25 +109,27 @@ def open_payload(
     if "_path" in fields and fields.pop("_path") != path:
         raise BadSignature
     if "_nonce" not in fields:
-        return Payload(fields, None, 0.0)
+        return Payload(fields, None, 0.0, key)
     nonce = fields.pop("_nonce")
     if not isinstance(nonce, str) or not 0 < len(nonce) <= _MAX_NONCE or stamped is None:
         raise MalformedRequest("a '_nonce' is a text of 1 to 256 characters, and needs a '_ts'")
-    return Payload(fields, nonce, stamped + max_age_s)
+    return Payload(fields, nonce, stamped + max_age_s, key)
 
 
-def _verified(body: bytes, keys: KeyRing, *, now: float, max_age_s: float) -> tuple[bytes, bool]:
-    """Return the JSON before a good signature, and whether a timestamp went with it."""
+def _verified(
+    body: bytes, keys: KeyRing, *, now: float, max_age_s: float
+) -> tuple[bytes, bool, Key]:
+    """Return the JSON before a good signature, whether a timestamp went with it, and the key."""
     value = memoryview(body)[: max(0, len(body) - TRAILER_BYTES)]
     codes = keys.codes(PAYLOAD_SALT)
     for code in codes:
-        code.update(value)
-    check_trailer(body[len(value) :], codes)
+        code.mac.update(value)
+    key = check_trailer(body[len(value) :], codes)
     stamp = _TIMESTAMP.search(bytes(value[-_TIMESTAMP_TAIL:]))
     if stamp is None:
-        return bytes(value), False
+        return bytes(value), False, key
     _check_age(int.from_bytes(decode_canonical(stamp[1])), now=now, max_age_s=max_age_s)
-    return bytes(value[: -len(stamp[1]) - 1]), True
+    return bytes(value[: -len(stamp[1]) - 1]), True, key
 
 
 def take_fields(
@@ -149,7 +155,12 @@ def take_fields(
     return fields
 
 
-_JSON_NAMES: dict[type, str] = {str: "a string", dict: "an object", list: "a list"}
+_JSON_NAMES: dict[type, str] = {
+    str: "a string",
+    dict: "an object",
+    list: "a list",
+    int: "a whole number",
+}
 
 
 def _check_age(stamp: object, *, now: float, max_age_s: float) -> None:

@@ -10,7 +10,7 @@ Nothing that flowed may become visible before the verdict at the end.
 
 from collections.abc import AsyncIterable, AsyncIterator
 
-from server.signing.keyring import FILE_SALT, TRAILER_BYTES, KeyRing, check_trailer
+from server.signing.keyring import FILE_SALT, TRAILER_BYTES, Key, KeyRing, check_trailer
 
 
 class StreamUnsigner:
@@ -36,35 +36,54 @@ class StreamUnsigner:
         self._held = bytes(view[cut:])
         for code in self._codes:
             for data in ready:
-                code.update(data)
+                code.mac.update(data)
         return ready
 
-    def finish(self) -> None:
-        """Judge the trailer.
+    def finish(self) -> Key:
+        """Judge the trailer; return the key that has signed.
 
         Raises
         ------
         BadSignature
             If it is missing, not canonical, or made with none of the tokens.
         """
-        check_trailer(self._held, self._codes)
+        return check_trailer(self._held, self._codes)
 
 
-async def unsign_stream(
-    chunks: AsyncIterable[bytes | memoryview], keys: KeyRing
-) -> AsyncIterator[bytes | memoryview]:
-    """Yield the data of a signed stream; raise at its end when the signature is wrong.
+class UnsignedStream:
+    """The data of a signed stream; its end raises when the signature is wrong.
 
     The error appears inside the consumer's loop, so a writer that cleans up on any error needs no
     more.
 
-    Raises
-    ------
-    BadSignature
-        As `StreamUnsigner.finish`.
+    Parameters
+    ----------
+    chunks : async iterable of bytes or memoryview
+        What was signed, and its trailer.
+    keys : KeyRing
+        Any of its tokens may have signed.
+
+    Attributes
+    ----------
+    key : Key
+        Has signed; known once the stream has ended.
     """
-    unsigner = StreamUnsigner(keys)
-    async for chunk in chunks:
-        for data in unsigner.feed(chunk):
-            yield data
-    unsigner.finish()
+
+    key: Key
+
+    def __init__(self, chunks: AsyncIterable[bytes | memoryview], keys: KeyRing) -> None:
+        self._chunks = chunks
+        self._unsigner = StreamUnsigner(keys)
+
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
+        """Yield the data.
+
+        Raises
+        ------
+        BadSignature
+            As `StreamUnsigner.finish`.
+        """
+        async for chunk in self._chunks:
+            for data in self._unsigner.feed(chunk):
+                yield data
+        self.key = self._unsigner.finish()

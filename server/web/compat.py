@@ -12,7 +12,7 @@
                    POST /nodemodeluploads    multipart, 1 to 12 files, unsigned: a sweep judges them
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import cast
@@ -20,7 +20,6 @@ from typing import cast
 from quart import Blueprint, Response, request
 
 from server.digest import Digest
-from server.errors import MalformedForm
 from server.inference.contracts import Contracts
 from server.inference.intake import Intake
 from server.inference.predictor import Prediction, Predictor
@@ -28,22 +27,22 @@ from server.inference.preparation import Sound
 from server.repository.manifest import check_manifest
 from server.repository.recovery import Recovery
 from server.repository.registry import Registry
-from server.repository.staging import StagedUpload, Staging
+from server.repository.staging import Room, StagedUpload, Staging
 from server.repository.sweep import Sweeper
-from server.signing.keyring import TRAILER_BYTES, KeyRing
+from server.signing.keyring import TRAILER_BYTES
 from server.signing.payload import parse_fields, take_fields
-from server.signing.stream import unsign_stream
+from server.signing.principal import Principal, Scope
 from server.web.base64_field import decode_base64
-from server.web.body import RequestBody, limited
+from server.web.callers import Callers, refuse_signed
 from server.web.connection import StreamedRequest
-from server.web.multipart import MAX_FILES, FormReader
+from server.web.multipart import MAX_FILES
 from server.web.problems import json_response
 from server.web.signed import SignedBodies
+from server.web.uploads import plain_files, signed_files
 
 _MAX_REGISTER_BYTES = 64 << 10
 _FORM_BYTES = 64 << 10  # boundaries and part headers around the files of a form
 _BASE64_FIELDS = frozenset({"data", "csv"})
-_FIELD = "model"
 
 
 def test_routes() -> Blueprint:
@@ -82,9 +81,10 @@ def model_routes(
 
     @bp.post("/registermodelhash")
     async def register() -> Response:
-        async with bodies.open(_body(), _MAX_REGISTER_BYTES, request.path) as opened:
-            fields = take_fields(opened, required={"hash": str}, optional={"manifest": dict})
+        async with bodies.open(_asked(), _MAX_REGISTER_BYTES, Scope.REGISTER) as opened:
+            fields = take_fields(opened.fields, required={"hash": str}, optional={"manifest": dict})
         digest = Digest.parse(fields["hash"])
+        opened.principal.require(Scope.REGISTER, digest)
         manifest = fields.get("manifest")
         if manifest is not None:
             (await contracts()).check(check_manifest(manifest))
@@ -101,27 +101,39 @@ def model_routes(
     return bp
 
 
-def upload_routes(staging: Staging, *, keys: KeyRing | None, sweeper: Sweeper) -> Blueprint:
-    """Build the uploads: signed and settled at once, or, without keys, left for the sweep."""
+def upload_routes(staging: Staging, *, callers: Callers | None, sweeper: Sweeper) -> Blueprint:
+    """Build the uploads: signed and settled at once, or, without callers, left for the sweep."""
     bp = Blueprint("uploads", __name__)
 
     async def receive(max_files: int) -> list[Digest]:
-        body = _body()
+        asked = _asked()
         limit = max_files * (staging.max_file_bytes + TRAILER_BYTES) + _FORM_BYTES
-        pieces = limited(body, limit)
-        admitted = staging.admit(body.declared, _caller())
+        admitted = staging.admit(asked.stream_body.declared, asked.caller)
         async with admitted as room, AsyncExitStack() as stack:
+            if callers is None:
+                return await receive_plain(asked, limit, max_files, stack, room)
             uploads = [
-                await stack.enter_async_context(staging.receive(chunks, room))
-                async for chunks in _model_files(pieces, keys, max_files)
+                (await stack.enter_async_context(staging.receive(file.chunks, room)), file)
+                async for file in signed_files(asked, callers, limit, max_files)
             ]
-            return [await finish(upload) for upload in uploads]
+            return [await settle(upload, await file.sender()) for upload, file in uploads]
 
-    async def finish(upload: StagedUpload) -> Digest:
-        if keys is None:
+    async def receive_plain(
+        asked: StreamedRequest, limit: int, max_files: int, stack: AsyncExitStack, room: Room
+    ) -> list[Digest]:
+        refuse_signed(asked)
+        uploads = [
+            await stack.enter_async_context(staging.receive(chunks, room))
+            async for chunks in plain_files(asked, limit, max_files)
+        ]
+        for upload in uploads:
             await staging.publish(upload)
-        else:
-            await sweeper.settle(upload)
+        return [upload.digest for upload in uploads]
+
+    async def settle(upload: StagedUpload, sender: Principal) -> Digest:
+        for scope in (Scope.UPLOAD, Scope.REGISTER):
+            sender.require(scope, upload.digest)
+        await sweeper.settle(upload)
         return upload.digest
 
     @bp.post("/nodemodeluploads")
@@ -129,7 +141,7 @@ def upload_routes(staging: Staging, *, keys: KeyRing | None, sweeper: Sweeper) -
         await receive(MAX_FILES)
         return json_response({"message": "file uploaded!", "uploaded": True})
 
-    if keys is not None:
+    if callers is not None:
 
         @bp.post("/uploadmodel")
         async def upload() -> Response:
@@ -145,11 +157,11 @@ def prediction_routes(predictor: Predictor, bodies: SignedBodies, *, max_bytes: 
 
     @bp.post("/prediction")
     async def predict() -> Response:
-        predictor.check_room(_caller())
+        predictor.check_room(_asked().caller)
         parse = partial(parse_fields, raw=_BASE64_FIELDS)
-        async with bodies.open(_body(), max_bytes, request.path, parse=parse) as opened:
+        async with bodies.open(_asked(), max_bytes, Scope.PREDICT, parse=parse) as opened:
             fields = take_fields(
-                opened,
+                opened.fields,
                 required={"model_hash": str, "data": str},
                 optional={"ext": str, "csv": str},
             )
@@ -158,32 +170,17 @@ def prediction_routes(predictor: Predictor, bodies: SignedBodies, *, max_bytes: 
                 ext=fields.get("ext"),
                 csv=decode_base64(fields.get("csv", ""), "csv"),
             )
-            model = await predictor.ready(Digest.parse(fields["model_hash"]))
-            prediction = await predictor.predict_sound(model, sound, caller=_caller())
+            digest = Digest.parse(fields["model_hash"])
+            opened.principal.require(Scope.PREDICT, digest)
+            model = await predictor.ready(digest)
+            prediction = await predictor.predict_sound(model, sound, caller=_asked().caller)
         return _told(json_response({"array": prediction.array}), model.digest, prediction)
 
     return bp
 
 
-def _body() -> RequestBody:
-    return cast(StreamedRequest, request).stream_body
-
-
-def _caller() -> str:
-    return cast(StreamedRequest, request).caller
-
-
-async def _model_files(
-    chunks: AsyncIterator[bytes], keys: KeyRing | None, max_files: int
-) -> AsyncIterator[AsyncIterator[bytes | memoryview]]:
-    count = 0
-    async for file in FormReader(chunks, request.headers.get("Content-Type", "")).files():
-        count += 1
-        if file.field != _FIELD or count > max_files:
-            raise MalformedForm(f"send 1 to {max_files} files in the field `{_FIELD}`")
-        yield file.chunks if keys is None else unsign_stream(file.chunks, keys)
-    if count == 0:
-        raise MalformedForm(f"the form carries no file in the field `{_FIELD}`")
+def _asked() -> StreamedRequest:
+    return cast(StreamedRequest, request)
 
 
 def _told(response: Response, digest: Digest, prediction: Prediction) -> Response:

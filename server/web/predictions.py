@@ -5,10 +5,12 @@
     POST /v1/models/{digest}/predictions
 
     audio/*, application/octet-stream   a song; or a row of raw tensors, for a model of that task
-    application/json                    a signed payload {"inputs": {...}, "_path", "_ts"}
+    application/json                    {"inputs": {...}}
 
-A raw body is signed by its digest in the header `Signed-Request`, which may also hold `ext` and
-`csv` (plain text); a JSON body carries its signature behind it, as on the original paths.
+In dialect 1 a raw body is signed by its digest in the header `Signed-Request`, which may also hold
+`ext` and `csv` (plain text), and a JSON body carries its signature behind it and holds `_path` and
+`_ts`. In dialect 2 the head signs the body as it is, and `ext` and `csv` stand in the query.
+With `receipt=1` in the query the answer carries a receipt.
 """
 
 import asyncio
@@ -16,6 +18,7 @@ import json
 import math
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from quart import Blueprint, Response, request
@@ -25,9 +28,10 @@ from server.errors import BadModel, MalformedRequest, UnusableInput
 from server.inference.frames import Part
 from server.inference.predictor import Prediction, Predictor, ReadyModel
 from server.inference.preparation import Sound
-from server.signing.header import NAME
 from server.signing.payload import take_fields
+from server.signing.principal import Principal, Scope
 from server.web.connection import StreamedRequest
+from server.web.receipts import Receipts, is_wanted
 from server.web.signed import RawBody, SignedBodies
 from server.web.tensor_bodies import parse_call, tensors_of_bytes, tensors_of_call
 
@@ -37,8 +41,17 @@ _PIECE_VALUES = 1 << 13  # as many numbers are written as text in one turn: 5 ms
 _MAX_JSON_BYTES = 16 << 20  # reading JSON stops everything else, and takes 14 times its memory
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A prediction as it is sent, and what a receipt says of how it was made."""
+
+    text: str
+    csv: bytes = b""
+    prediction: Prediction | None = None
+
+
 def v1_prediction_routes(
-    predictor: Predictor, bodies: SignedBodies, *, max_bytes: int
+    predictor: Predictor, bodies: SignedBodies, receipts: Receipts, *, max_bytes: int
 ) -> Blueprint:
     """Build the predictions of `/v1`."""
     bp = Blueprint("v1_predictions", __name__)
@@ -47,17 +60,32 @@ def v1_prediction_routes(
     async def predict(digest: str) -> Response:
         asked = cast(StreamedRequest, request)
         predictor.check_room(asked.caller)
-        body = asked.stream_body
+        wanted = is_wanted(asked)
         if asked.mimetype == _JSON:
             most = min(max_bytes, _MAX_JSON_BYTES)
-            async with bodies.open(body, most, asked.path, parse=parse_call, bound=True) as fields:
-                return await _call(fields, await predictor.ready(Digest.parse(digest)))
-        signed = asked.headers.get(NAME, "")
-        async with bodies.open_raw(body, signed, max_bytes, asked.path) as raw:
-            model = await predictor.ready(Digest.parse(digest))
-            return await (_tensors if model.takes_tensors else _song)(raw, model)
+            async with bodies.open(
+                asked, most, Scope.PREDICT, parse=parse_call, bound=True, hashed=wanted
+            ) as call:
+                model = await ready(call.principal, digest)
+                answer, given = await _call(call.fields, model), call.digest
+        else:
+            async with bodies.open_raw(asked, max_bytes, Scope.PREDICT) as raw:
+                model = await ready(raw.principal, digest)
+                answer = await (_tensors if model.takes_tensors else _song)(raw, model)
+                given = raw.digest
+        response = Response(answer.text, content_type=_JSON)
+        if not wanted or given is None:
+            return response
+        return await receipts.add(
+            response, model, given=given, csv=answer.csv, prediction=answer.prediction
+        )
 
-    async def _call(fields: dict[str, Any], model: ReadyModel) -> Response:
+    async def ready(principal: Principal, text: str) -> ReadyModel:
+        digest = Digest.parse(text)
+        principal.require(Scope.PREDICT, digest)
+        return await predictor.ready(digest)
+
+    async def _call(fields: dict[str, Any], model: ReadyModel) -> _Answer:
         take_fields(fields, required={"inputs": dict})
         if not model.takes_tensors:
             raise UnusableInput("the model takes a sound: send the sound file as the body")
@@ -66,19 +94,20 @@ def v1_prediction_routes(
             return await _run(model, tensors_of_call(given, wanted))
         return await _run(model, await asyncio.to_thread(tensors_of_call, given, wanted))
 
-    async def _tensors(raw: RawBody, model: ReadyModel) -> Response:
+    async def _tensors(raw: RawBody, model: ReadyModel) -> _Answer:
         take_fields(raw.fields, required={})
         return await _run(model, tensors_of_bytes(raw.data, model.binding["inputs"]))
 
-    async def _run(model: ReadyModel, tensors: Sequence[Part]) -> Response:
+    async def _run(model: ReadyModel, tensors: Sequence[Part]) -> _Answer:
         outputs = await predictor.predict_tensors(model, tensors, caller=_caller())
-        return _json(await _outputs(model, outputs))
+        return _Answer(await _outputs(model, outputs))
 
-    async def _song(raw: RawBody, model: ReadyModel) -> Response:
+    async def _song(raw: RawBody, model: ReadyModel) -> _Answer:
         fields = take_fields(raw.fields, required={}, optional={"ext": str, "csv": str})
-        csv = fields.get("csv", "")
-        sound = Sound(raw.data, fields.get("ext"), _encoded(csv), raw.digest)
-        return _json(_told(model, await predictor.predict_sound(model, sound, caller=_caller())))
+        csv = _encoded(fields.get("csv", ""))
+        sound = Sound(raw.data, fields.get("ext"), csv, raw.digest)
+        prediction = await predictor.predict_sound(model, sound, caller=_caller())
+        return _Answer(_told(model, prediction), csv, prediction)
 
     return bp
 
@@ -129,7 +158,3 @@ def _told(model: ReadyModel, prediction: Prediction) -> str:
         "saturated": prediction.saturated,
     }
     return json.dumps(told, allow_nan=False)
-
-
-def _json(text: str) -> Response:
-    return Response(text, content_type=_JSON)

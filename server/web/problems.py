@@ -79,6 +79,8 @@ def install_problems(app: Quart, *, legacy_status: bool) -> None:
         busy = isinstance(error, Overload) and error.status in _BUSY
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not busy:
             _log.warning(error.title, extra={"reason": error.detail})
+        if isinstance(error, BadSignature) and error.reason:
+            _log.info("signature refused", extra={"reason": error.reason})
         return answer(error)
 
     @app.errorhandler(HTTPException)

@@ -2,41 +2,70 @@
 
 ::
 
-    open      body = signed payload: JSON with its signature behind it
-    open_raw  body = anything; its digest is signed in the header `Signed-Request`
+                dialect 1                                  dialect 2, or a bearer token
+    open        JSON with its signature behind it          JSON
+    open_raw    anything; its digest is signed in          anything
+                the header `Signed-Request`
 """
 
 import asyncio
+import hashlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from server.digest import Digest
-from server.repository.nonces import Nonces
-from server.signing.header import only_signed, open_header
-from server.signing.keyring import KeyRing
-from server.signing.payload import Parse, Payload, open_payload
-from server.web.body import BodyMemory, HeldBody, RequestBody, limited
+from server.errors import MalformedRequest
+from server.signing.header import NAME, only_signed, open_header
+from server.signing.payload import Parse, Payload, open_payload, parse_fields
+from server.signing.principal import Principal, Scope
+from server.web.body import BodyMemory, HeldBody, limited
+from server.web.callers import Callers
+from server.web.connection import StreamedRequest
+from server.web.receipts import OPTION
 
 THREAD_BYTES = 4 << 20  # a larger body is opened off the event loop: it takes 0.6 ms a megabyte
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class JsonBody:
+    """What a JSON body says, and who says it.
+
+    Attributes
+    ----------
+    principal : Principal
+        Who asks.
+    fields : dict
+        The fields of the route.
+    digest : Digest or None
+        SHA-256 of the body as it came, where it is known or was asked for.
+    """
+
+    principal: Principal
+    fields: dict[str, Any]
+    digest: Digest | None
 
 
 @dataclass(frozen=True, slots=True)
 class RawBody:
-    """A body as it came, and what was signed with it.
+    """A body as it came, and what was said with it.
 
     Attributes
     ----------
+    principal : Principal
+        Who asks.
     data : bytes
         All of it.
     digest : Digest
         Its SHA-256.
     fields : dict
-        The other fields of the header.
+        The fields of the route: of the header in dialect 1, else of the query.
     """
 
+    principal: Principal
     data: bytes
     digest: Digest
     fields: dict[str, Any]
@@ -47,82 +76,116 @@ class SignedBodies:
 
     Parameters
     ----------
-    keys : KeyRing
-        Verify them.
+    callers : Callers
+        Find out who asks.
     memory : BodyMemory
         Holds them.
-    nonces : Nonces
-        Remembers those that may be used once.
-    max_age_s : float
-        Oldest timestamp accepted.
     """
 
-    def __init__(
-        self, keys: KeyRing, memory: BodyMemory, nonces: Nonces, *, max_age_s: float
-    ) -> None:
-        self._keys = keys
-        self._nonces = nonces
+    def __init__(self, callers: Callers, memory: BodyMemory) -> None:
+        self._callers = callers
         self._memory = memory
-        self._max_age_s = max_age_s
         self._large = asyncio.Semaphore(1)  # what is read takes many times its own memory
 
     @asynccontextmanager
     async def open(
         self,
-        body: RequestBody,
+        asked: StreamedRequest,
         max_bytes: int,
-        path: str,
-        *,
-        parse: Parse | None = None,
+        *scopes: Scope,
+        parse: Parse = parse_fields,
         bound: bool = False,
-    ) -> AsyncIterator[dict[str, Any]]:
-        """Hold the fields of a signed payload; its room counts as taken while the block runs.
+        hashed: bool = False,
+    ) -> AsyncIterator[JsonBody]:
+        """Hold the fields of a JSON body; its room counts as taken while the block runs.
 
         Raises
         ------
         ServerError
-            As `open_payload`, or when there is no room.
+            As `open_payload` and `Callers.identify`, or when there is no room.
         """
+        caller = await self._callers.identify(asked, *scopes)
+        if caller is not None:
+            body = caller.body(asked.stream_body, max_bytes)
+            with await self._memory.read(body, asked.caller) as held:
+                fields = await self._off_the_loop(held, lambda: parse(held.take()))
+                yield JsonBody(caller.principal, fields, body.digest)
+            return
 
-        def opened(held: HeldBody) -> Payload:
-            return open_payload(
-                held.take(),
-                self._keys,
-                path=path,
-                now=time.time(),
-                max_age_s=self._max_age_s,
-                parse=parse,
-                bound=bound,
+        def opened() -> tuple[Payload, Digest | None]:
+            text = held.take()
+            digest = Digest(hashlib.sha256(text).digest()) if hashed else None
+            return self._payload(text, asked.path, parse=parse, bound=bound), digest
+
+        pieces = limited(asked.stream_body, max_bytes)
+        with await self._memory.read(pieces, asked.caller) as held:
+            payload, digest = await self._off_the_loop(held, opened)
+            principal = await self._callers.by_key(
+                payload.key, *scopes, nonce=payload.nonce, until=payload.nonce_until
             )
-
-        with await self._memory.read(limited(body, max_bytes), body.caller) as held:
-            if held.size <= THREAD_BYTES:
-                payload = opened(held)
-            else:
-                async with self._large:
-                    payload = await asyncio.to_thread(opened, held)
-            await self._spend(payload.nonce, payload.nonce_until)
-            yield payload.fields
+            yield JsonBody(principal, payload.fields, digest)
 
     @asynccontextmanager
     async def open_raw(
-        self, body: RequestBody, header: str, max_bytes: int, path: str
+        self, asked: StreamedRequest, max_bytes: int, *scopes: Scope
     ) -> AsyncIterator[RawBody]:
-        """Hold a body whose digest was signed; otherwise as `open`.
+        """Hold a body that is no JSON; otherwise as `open`.
 
         Raises
         ------
         ServerError
-            As `open_header`, before anything of the body is read; or when there is no room.
+            As `open_header` and `Callers.identify`, before anything of the body is read; or when
+            there is no room.
         """
+        caller = await self._callers.identify(asked, *scopes)
+        if caller is not None:
+            body = caller.body(asked.stream_body, max_bytes)
+            fields = query_fields(asked)
+            with await self._memory.read(body, asked.caller) as held:
+                yield RawBody(caller.principal, held.take(), body.digest, fields)
+            return
         signed = open_header(
-            header, self._keys, path=path, now=time.time(), max_age_s=self._max_age_s
+            asked.headers.get(NAME, ""),
+            self._callers.keys(),
+            path=asked.path,
+            now=time.time(),
+            max_age_s=self._callers.max_age_s,
         )
-        chunks = only_signed(limited(body, max_bytes), signed.digest)
-        with await self._memory.read(chunks, body.caller) as held:
-            await self._spend(signed.nonce, signed.nonce_until)
-            yield RawBody(held.take(), signed.digest, signed.fields)
+        principal = await self._callers.by_key(
+            signed.key, *scopes, nonce=signed.nonce, until=signed.nonce_until
+        )
+        chunks = only_signed(limited(asked.stream_body, max_bytes), signed.digest)
+        with await self._memory.read(chunks, asked.caller) as held:
+            yield RawBody(principal, held.take(), signed.digest, signed.fields)
 
-    async def _spend(self, nonce: str | None, until: float) -> None:
-        if nonce is not None:
-            await self._nonces.spend(nonce, until=until)
+    async def _off_the_loop(self, held: HeldBody, work: Callable[[], T]) -> T:
+        if held.size <= THREAD_BYTES:
+            return work()
+        async with self._large:
+            return await asyncio.to_thread(work)
+
+    def _payload(self, text: bytes, path: str, *, parse: Parse, bound: bool) -> Payload:
+        return open_payload(
+            text,
+            self._callers.keys(),
+            path=path,
+            now=time.time(),
+            max_age_s=self._callers.max_age_s,
+            parse=parse,
+            bound=bound,
+        )
+
+
+def query_fields(asked: StreamedRequest) -> dict[str, Any]:
+    """Return the fields of the route that came in the query.
+
+    Raises
+    ------
+    MalformedRequest
+        If one of them came twice.
+    """
+    pairs = [pair for pair in asked.args.items(multi=True) if pair[0] != OPTION]
+    fields: dict[str, Any] = dict(pairs)
+    if len(fields) != len(pairs):
+        raise MalformedRequest("the query names a field twice")
+    return fields

@@ -63,3 +63,10 @@ def test_what_is_read_is_what_json_reads(value: dict[str, object], ascii_only: b
 def test_malformed_json_around_a_long_text_is_refused(text: str) -> None:
     with pytest.raises(MalformedRequest):
         opened(text)
+
+
+def test_among_many_texts_none_is_left_in_the_body() -> None:
+    value = {f"field {number}": "x" for number in range(40)} | {"data": LONG}
+    body = itsdangerous.Signer(TOKEN, salt=b"itsdangerous").sign(json.dumps(value))
+    fields = open_payload(body, KEYS, path="/", now=0, max_age_s=1, parse=PARSE).fields
+    assert fields == value

@@ -1,5 +1,7 @@
 """server/signing/stream.py against itsdangerous.Signer."""
 
+from collections.abc import AsyncIterator
+
 import itsdangerous
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,8 @@ from hypothesis import strategies as st
 
 from server.errors import BadSignature
 from server.signing.keyring import KeyRing
-from server.signing.stream import StreamUnsigner
+from server.signing.principal import Dialect
+from server.signing.stream import StreamUnsigner, UnsignedStream
 
 TOKENS = ["an older token of ours", "the token that signs now"]
 
@@ -60,3 +63,31 @@ def test_a_signed_payload_is_no_signed_file() -> None:
 
 def test_trailing_bytes_after_the_signature_are_refused() -> None:
     assert unsigned(itsdangerous.Signer(TOKENS[-1]).sign(b"data") + b"\n", []) is None
+
+
+async def pieces(signed: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(signed), 7):
+        yield signed[start : start + 7]
+
+
+async def test_a_stream_says_at_its_end_which_key_has_signed() -> None:
+    ring = KeyRing(TOKENS)
+    ids = set()
+    for token in TOKENS:
+        stream = UnsignedStream(pieces(itsdangerous.Signer(token).sign(b"a model")), ring)
+        assert b"".join([bytes(data) async for data in stream]) == b"a model"
+        ids.add(stream.key.principal(Dialect.ITSDANGEROUS).key_id)
+    assert len(ids) == 2
+
+
+async def test_a_stream_with_a_wrong_signature_fails_at_its_end() -> None:
+    stream = UnsignedStream(pieces(b"a model." + b"A" * 27), KeyRing(TOKENS))
+    read: list[bytes] = []
+
+    async def read_all() -> None:
+        async for data in stream:
+            read.append(bytes(data))
+
+    with pytest.raises(BadSignature):
+        await read_all()
+    assert b"".join(read) == b"a model"

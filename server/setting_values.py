@@ -1,0 +1,93 @@
+"""The kinds of values that settings have, and how each is read from its text."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+NEVER = datetime.max.replace(tzinfo=UTC)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """An address to listen on, `host:port`; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Paths(tuple[str, ...]):
+    """Patterns of request paths, by commas; `1` is every path, `0` is none."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return {(): "0", ("*",): "1"}.get(self, ",".join(self))
+
+
+class Names(tuple[str, ...]):
+    """Hosts, with a port where it is not 443, by commas."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return ",".join(self)
+
+
+def _parse_bind(text: str) -> Bind:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError("write host:port")
+    return Bind(host.strip("[]"), int(port))
+
+
+def _parse_flag(text: str) -> bool:
+    flags = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
+    if text.lower() not in flags:
+        raise ValueError("write 0 or 1")
+    return flags[text.lower()]
+
+
+def _parse_digests(text: str) -> tuple[str, ...]:
+    digests = tuple(digest.strip().lower() for digest in text.split(","))
+    if not all(_DIGEST.fullmatch(digest) for digest in digests):
+        raise ValueError("write digests of 64 hexadecimal digits, with commas between them")
+    return digests
+
+
+def _parse_paths(text: str) -> Paths:
+    if text in ("0", "1"):
+        return Paths(("*",) if text == "1" else ())
+    paths = Paths(path.strip() for path in text.split(","))
+    if not all(path.startswith("/") for path in paths):
+        raise ValueError("write 1, 0, or paths that begin with a slash, with commas between them")
+    return paths
+
+
+def _parse_names(text: str) -> Names:
+    return Names(name.strip().lower().removesuffix(":443") for name in text.split(","))
+
+
+def _parse_instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+PARSERS: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    str: str,
+    bool: _parse_flag,
+    Path: Path,
+    Bind: _parse_bind,
+    tuple[str, ...]: _parse_digests,
+    Paths: _parse_paths,
+    Names: _parse_names,
+    datetime: _parse_instant,
+}

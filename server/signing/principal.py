@@ -1,0 +1,74 @@
+"""Who asks, in whatever dialect, and what they may do: the one place where scopes are checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from server.digest import Digest
+from server.errors import ScopeMissing
+
+
+class Scope(StrEnum):
+    """What a key may be allowed to do."""
+
+    REGISTER = "register"
+    UPLOAD = "upload"
+    SWEEP = "sweep"
+    PREDICT = "predict"
+    READ = "read"
+    ADMIN = "admin"
+
+
+class Dialect(StrEnum):
+    """How a request says who sends it."""
+
+    ITSDANGEROUS = "itsdangerous"
+    MESSAGE = "message"
+    BEARER = "bearer"
+
+
+Grants = Mapping[Scope, tuple[str, ...]]  # for each scope, patterns of model digests
+
+EVERYTHING: Grants = dict.fromkeys(Scope, ("*",))
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whoever sent a request that was verified.
+
+    Attributes
+    ----------
+    key_id : str
+        The public name of their key.
+    dialect : Dialect
+        How they said so.
+    grants : tuple of Grants
+        Each of them must allow what is asked: those of the key, and a bearer token's own.
+    max_bytes : int or None
+        Largest body that a bearer token is good for.
+    """
+
+    key_id: str
+    dialect: Dialect
+    grants: tuple[Grants, ...] = (EVERYTHING,)
+    max_bytes: int | None = None
+
+    def require(self, scope: Scope, digest: Digest | None = None) -> None:
+        """Pass if this may be done, with this very model where one is named.
+
+        Raises
+        ------
+        ScopeMissing
+            If it may not.
+        """
+        if all(_allows(grants.get(scope, ()), digest) for grants in self.grants):
+            return
+        what = f"`{scope}`" if digest is None else f"`{scope}` with this model"
+        raise ScopeMissing(f"the key is not allowed to {what}", scope=scope)
+
+
+def _allows(patterns: tuple[str, ...], digest: Digest | None) -> bool:
+    if digest is None:
+        return bool(patterns)
+    return any(pattern == "*" or fnmatchcase(digest.hex, pattern) for pattern in patterns)

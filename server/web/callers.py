@@ -1,0 +1,198 @@
+"""Who sends a request, in whatever dialect: judged by its head where that says it.
+
+::
+
+    Signature-Input, Signature    dialect 2: the head is signed, and with it the body's digest
+    Authorization: Bearer         a token; the body is not signed
+    neither                       dialect 1: the signature is in the body, or in `Signed-Request`
+"""
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from server.errors import BadSignature
+from server.repository.nonces import Nonces
+from server.signing.bearer import BearerTokens
+from server.signing.digests import ContentDigest, HashedBody
+from server.signing.keyring import Key, KeyRing
+from server.signing.message import FIELDS, Message, open_message
+from server.signing.principal import Dialect, Principal, Scope
+from server.telemetry import ACTOR
+from server.web.body import RequestBody, limited
+from server.web.connection import StreamedRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect1:
+    """Where dialect 1 is taken, and how long.
+
+    Attributes
+    ----------
+    paths : collection of str
+        Patterns of paths.
+    until : float
+        When it ends, in seconds since 1970.
+    """
+
+    paths: Collection[str]
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever is known before the body is read.
+
+    Attributes
+    ----------
+    principal : Principal
+        Who it is.
+    expected : ContentDigest or None
+        What the body must hash to; None where nothing was said of it.
+    """
+
+    principal: Principal
+    expected: ContentDigest | None
+
+    def body(self, body: RequestBody, max_bytes: int) -> HashedBody:
+        """Return a body that fails at its end if it is not the one that was signed."""
+        most = self.principal.max_bytes
+        return HashedBody(
+            limited(body, max_bytes if most is None else min(most, max_bytes)), self.expected
+        )
+
+
+class Callers:
+    """Finds out who asks.
+
+    Parameters
+    ----------
+    keys : callable
+        Returns the keys of this moment.
+    tokens : BearerTokens
+        Read those that were minted here.
+    nonces : Nonces
+        Remembers those that were used.
+    dialect1 : Dialect1
+        Where the old way is good.
+    max_age_s : float
+        Longest life of a signature.
+    authorities : collection of str
+        Names under which this server is asked; none: any.
+    """
+
+    def __init__(
+        self,
+        keys: Callable[[], KeyRing],
+        tokens: BearerTokens,
+        nonces: Nonces,
+        dialect1: Dialect1,
+        *,
+        max_age_s: float,
+        authorities: Collection[str] = (),
+    ) -> None:
+        self.keys = keys
+        self.max_age_s = max_age_s
+        self._tokens = tokens
+        self._nonces = nonces
+        self._dialect1 = dialect1
+        self._authorities = authorities
+
+    async def identify(self, asked: StreamedRequest, *scopes: Scope) -> Caller | None:
+        """Return who asks; None where only the body, or `Signed-Request`, can say so.
+
+        Raises
+        ------
+        BadSignature
+            If it says so wrongly, or in a way that is not taken here.
+        ScopeMissing
+            If the key may not do what the scopes name.
+        """
+        headers = asked.headers
+        if "Signature-Input" in headers or "Signature" in headers:
+            return await self._by_message(asked, scopes)
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return Caller(admitted(self._tokens.open(token), scopes), None)
+        now, taken = time.time(), self._dialect1
+        if now >= taken.until or not any(fnmatchcase(asked.path, path) for path in taken.paths):
+            raise BadSignature("dialect 1 is not taken here")
+        return None
+
+    async def by_key(
+        self, key: Key, *scopes: Scope, nonce: str | None = None, until: float = 0.0
+    ) -> Principal:
+        """Return who speaks when a key has signed in dialect 1; its nonce is used up.
+
+        Raises
+        ------
+        BadSignature
+            If the nonce was used before.
+        ScopeMissing
+            If the key may not do what the scopes name.
+        """
+        principal = admitted(key.principal(Dialect.ITSDANGEROUS), scopes)
+        if nonce is not None:
+            await self._spend(key, nonce, until)
+        return principal
+
+    async def _by_message(self, asked: StreamedRequest, scopes: Collection[Scope]) -> Caller:
+        signed = open_message(
+            _message(asked),
+            self.keys(),
+            now=time.time(),
+            max_age_s=self.max_age_s,
+            authorities=self._authorities,
+        )
+        principal = admitted(signed.key.principal(Dialect.MESSAGE), scopes)
+        # after the signature: a forgery uses nothing up; before the body: a replay is not read
+        await self._spend(signed.key, signed.nonce, signed.nonce_until)
+        return Caller(principal, signed.expected)
+
+    async def _spend(self, key: Key, nonce: str, until: float) -> None:
+        # no id holds a space: a nonce of one key is never one of another
+        await self._nonces.spend(f"{key.id} {nonce}", until=until)
+
+
+def admitted(principal: Principal, scopes: Collection[Scope]) -> Principal:
+    """Return a principal who may do all that is asked, and name them in the log.
+
+    Raises
+    ------
+    ScopeMissing
+        If they may not.
+    """
+    ACTOR.set(principal.key_id)
+    for scope in scopes:
+        principal.require(scope)
+    return principal
+
+
+def refuse_signed(asked: StreamedRequest) -> None:
+    """Refuse a signed message where nothing that is signed is taken.
+
+    Raises
+    ------
+    BadSignature
+        If it is one: what was captured on one port must be no good on the other.
+    """
+    if "Signature-Input" in asked.headers or "Signature" in asked.headers:
+        raise BadSignature("signed messages belong to the API port")
+
+
+def _message(asked: StreamedRequest) -> Message:
+    fields: dict[str, str] = {}
+    for raw_name, raw in asked.scope["headers"]:
+        name = raw_name.decode("latin-1").lower()
+        if name in fields:
+            raise BadSignature(f"{name} twice")
+        if name in FIELDS or name == "host":
+            fields[name] = raw.decode("latin-1")
+    return Message(
+        method=asked.method,
+        authority=fields.pop("host", ""),
+        path=asked.scope["raw_path"].decode("latin-1"),
+        query=asked.scope["query_string"].decode("latin-1"),
+        fields=fields,
+    )
