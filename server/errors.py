@@ -250,17 +250,7 @@ class SandboxMissing(ServerError):
 
 
 class Overload(ServerError):
-    """Too much at once; come back later.
-
-    Parameters
-    ----------
-    detail : str, optional
-        As in `ServerError`.
-    retry_after_s : int
-        Seconds until a new try is worth it (the ``Retry-After`` header).
-    **members : object
-        As in `ServerError`.
-    """
+    """Too much at once; come back after `retry_after_s` seconds (the ``Retry-After`` header)."""
 
     status, slug, title = 503, "server-busy", "The server is busy"
 
