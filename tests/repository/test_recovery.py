@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -136,27 +137,27 @@ async def test_an_upload_waits_while_its_rejected_file_is_removed(house: House) 
 async def test_a_rejected_file_is_not_removed_between_its_arrival_and_its_record(
     house: House,
 ) -> None:
-    """The removal comes when the upload has found the file in its place."""
+    """An upload comes when the removal is recorded, and the file is still there."""
     digest = await rejected(house, b"model")
-    removals: list[asyncio.Task[bool]] = []
     loop = asyncio.get_running_loop()
+    found = threading.Event()
+    uploads: list[asyncio.Task[None]] = []
 
-    def remove_now() -> None:
-        removals.append(loop.create_task(house.recovery.remove_rejected(digest)))
+    async def upload() -> None:
+        async with house.staging.receive(pieces(b"model")) as received:
+            await house.sweeper.settle(received)
 
     def look(act: str, name: Path) -> int:
-        if act == "link" and name == house.layout.models / digest.hex:
-            loop.call_soon_threadsafe(remove_now)
+        if act == "unlink" and name == house.store.path(digest):
+            loop.call_soon_threadsafe(lambda: uploads.append(loop.create_task(upload())))
+            found.wait(0.5)  # so long an upload that takes no turn has to trust the old file
+        elif act == "flush folder":
+            found.set()
         return 0
 
-    await house.registry.register(digest)
-    model = await house.registry.get(digest)
-    assert model is not None
-    await house.registry.reject(model, "no model")
     house.disk.fails = look
-    async with house.staging.receive(pieces(b"model")) as upload:
-        await house.sweeper.settle(upload)
-    assert not await removals[0]
+    assert await house.recovery.remove_rejected(digest)
+    await uploads[0]
     assert house.store.verify(digest) == 5
     assert await house.state_of(digest) is State.PROMOTED
 

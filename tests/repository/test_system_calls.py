@@ -65,6 +65,7 @@ class Children:
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # a loop whose calls fail complains at its end
         )
 
     def run(self, folder: Path, act: str, *options: str) -> str:
