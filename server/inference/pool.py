@@ -36,6 +36,10 @@ class _Jobs(asyncio.Queue[_Job]):
         self._waiting: deque[_Job] = deque()
         self._queue = self._waiting  # what the other methods of `asyncio.Queue` look at
 
+    def bring_forward(self) -> None:
+        """Let the call that came last be the next."""
+        self._waiting.rotate(1)
+
     def forget(self, answer: asyncio.Future[Message]) -> None:
         """Take out the call whose caller is gone, if it still waits."""
         for k, job in enumerate(self._waiting):
@@ -117,8 +121,10 @@ class ChildPool:
         pids = [child.pid for child in self._alive]
         return await asyncio.to_thread(lambda: sum(map(process_bytes, pids)))
 
-    async def call(self, message: Message | BatchMessage) -> Message:
+    async def call(self, message: Message | BatchMessage, *, first: bool = False) -> Message:
         """Have the next free child answer a message.
+
+        With `first` it comes before all that wait: work that is nearly done should be done.
 
         Raises
         ------
@@ -134,6 +140,8 @@ class ChildPool:
             self._queue.put_nowait((message, answer))
         except asyncio.QueueFull:
             raise Overload(f"{self._queue.maxsize} calls wait already") from None
+        if first:
+            self._queue.bring_forward()
         try:
             return await answer
         except asyncio.CancelledError:

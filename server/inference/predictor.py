@@ -198,7 +198,7 @@ class Predictor:
             prepared = await self._preparation.prepare(sound, binding)
             outputs = await self._workers.predict(model.digest, model.record, prepared.tensors)
             asked = {"op": "decode", "binding": binding}
-            answer = await self._decoders.call(Message(asked, outputs))
+            answer = await self._decoders.call(Message(asked, outputs), first=True)
         array, saturated = _checked(answer.fields.get("reply"), binding)
         if saturated:
             self.saturated_answers += 1

@@ -135,6 +135,20 @@ async def test_a_caller_that_left_before_its_turn_is_skipped(make_pool: MakePool
     assert (await ask(pool, "echo", text="x"))["pid"] == first
 
 
+async def test_a_call_that_ends_other_work_comes_before_what_waits(make_pool: MakePool) -> None:
+    pool = make_pool()
+    await pool.ready()
+    done: list[str] = []
+
+    async def echo(text: str, *, first: bool = False) -> None:
+        await pool.call(Message({"op": "echo", "text": text}), first=first)
+        done.append(text)
+
+    calls = [echo("one"), echo("two"), echo("three"), echo("urgent", first=True)]
+    await asyncio.gather(*calls)
+    assert done.index("urgent") < done.index("three")
+
+
 async def test_a_caller_that_left_before_its_turn_takes_no_place(make_pool: MakePool) -> None:
     pool = make_pool(queue=2)
     await pool.ready()
