@@ -4,6 +4,7 @@ from typing import Any
 
 from server.gate import values
 from server.gate.layer_table import (
+    APPLICATIONS,
     CUSTOM,
     LAYER_MODULE,
     LAYERS,
@@ -142,11 +143,15 @@ def _name(entry: dict[str, Any], config: Any) -> str:
 def _known(entry: dict[str, Any], kind: str, where: str) -> frozenset[str] | None:
     """Return the keys that a class may have, or None for a model; refuse unknown classes."""
     has_module, module = "module" in entry, entry.get("module")
+    if not isinstance(module, str):
+        module = None
     registered = entry.get("registered_name")
     if kind not in TOLD and registered in (None, kind):
         if kind in MODELS and (not has_module or module in MODEL_MODULES):
             return None
-        if kind in LAYERS and (not has_module or module == LAYER_MODULE):
+        home = APPLICATIONS.get(kind, LAYER_MODULE)
+        in_legacy = not has_module and kind not in APPLICATIONS
+        if kind in LAYERS and (in_legacy or module == home):
             return LAYERS[kind]
         if kind in OPERATIONS and module == OPERATION_MODULE:
             return OPERATIONS[kind]

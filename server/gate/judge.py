@@ -19,8 +19,9 @@ from server.gate.config import ConfigReader
 from server.gate.cost import Cost, count
 from server.gate.hdf5 import Dataset
 from server.gate.json_text import MAX_BYTES
+from server.gate.onnx_file import judge_onnx
 from server.gate.refusals import refused
-from server.gate.sniff import Format, kind
+from server.gate.sniff import Format, is_onnx, kind
 from server.gate.weights import compare
 from server.gate.zips import Member
 
@@ -70,10 +71,9 @@ def judge(path: Path) -> Verdict:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_FILE:
             raise refused("file-size", f"the file is over {MAX_FILE >> 30} GiB")
-        try:
-            return _h5(file, size) if kind(file, size) == "h5" else _keras(file, size)
-        except MemoryError as error:
-            raise refused("over-memory", "the file's outline takes too much memory") from error
+        if is_onnx(file):
+            judge_onnx(file, size)  # its own faults first: it is not served in any case
+        return _h5(file, size) if kind(file, size) == "h5" else _keras(file, size)
 
 
 def _h5(file: BinaryIO, size: int) -> Verdict:

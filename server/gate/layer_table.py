@@ -13,6 +13,12 @@ MODEL_MODULES = frozenset(
     }
 )
 LAYER_MODULE = "keras.layers"
+# layers of the networks that Keras ships, outside of its public names
+APPLICATIONS = {
+    "LayerScale": "keras.src.applications.convnext",
+    "StochasticDepth": "keras.src.applications.convnext",
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+}
 OPERATION_MODULE = "keras.src.ops.numpy"
 
 COMMON = frozenset(
@@ -138,6 +144,9 @@ _KEYS = {
     **{f"ConvLSTM{rank}D": _CONV_LSTM for rank in (1, 2, 3)},
     "Bidirectional": "layer backward_layer merge_mode weights",
     "TimeDistributed": "layer",
+    "LayerScale": "init_values projection_dim",
+    "StochasticDepth": "drop_path_rate",
+    "CustomScaleLayer": "scale",
 }
 LAYERS = {name: COMMON | frozenset(keys.split()) for name, keys in _KEYS.items()}
 

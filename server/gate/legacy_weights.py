@@ -49,9 +49,9 @@ def listed(file: Any, found: Outline) -> list[Dataset]:
 def text(file: Any, name: str) -> str | None:
     """Return a text attribute of the root, or None."""
     value = file.attrs.get(name)
-    if isinstance(value, bytes):
-        return value.decode()
-    return value if isinstance(value, str) else None
+    if isinstance(value, str):
+        value = value.encode()  # h5py keeps bytes that are no letters as half characters
+    return value.decode() if isinstance(value, bytes) else None
 
 
 def _names(group: h5py.Group, name: str) -> list[str]:

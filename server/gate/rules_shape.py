@@ -96,8 +96,8 @@ def _pairs(layer: Layer, key: str, dims: int) -> list[tuple[int, int]]:
     if value is None:
         value = 1
     if not isinstance(value, list):
-        return [(value, value)] * dims
-    if dims == 1 and len(value) == 2 and not isinstance(value[0], list):
+        value = [value] * dims
+    elif dims == 1 and len(value) == 2 and not isinstance(value[0], list):
         value = [value]
     pairs = [(item[0], item[1]) if isinstance(item, list) else (item, item) for item in value]
     if len(pairs) != dims or any(min(pair) < 0 for pair in pairs):
@@ -139,16 +139,21 @@ def _embedding(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     return one((*shapes[0], table[1]), weights=[table])
 
 
+def _layer_scale(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    return one(shapes[0], weights=[(number(layer, "projection_dim"),)], flops=size(shapes[0]))
+
+
 _PASSING = (
     *("Identity", "Masking", "Activation", "ELU", "LeakyReLU", "ReLU", "Softmax", "Rescaling"),
     *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast"),
     *("RandomBrightness", "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise"),
     *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "ActivityRegularization"),
-    "UnitNormalization",
+    *("UnitNormalization", "StochasticDepth"),
 )
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_PASSING, same),
     **dict.fromkeys(("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"), _merge),
+    "CustomScaleLayer": _merge,
     "Concatenate": concatenated,
     "Dot": _dot,
     "Flatten": _flatten,
@@ -160,4 +165,5 @@ RULES: dict[str, Rule] = {
     **{f"UpSampling{dims}D": _enlarge for dims in (1, 2, 3)},
     **dict.fromkeys(("Resizing", "CenterCrop", "RandomCrop"), _resize),
     "Embedding": _embedding,
+    "LayerScale": _layer_scale,
 }

@@ -13,11 +13,11 @@ WRAPPED = frozenset({"layer", "backward_layer", "cell", "cells"})  # layers, whi
 
 def _activation(value: Any, where: str) -> Any:
     """Return an activation: a function by its name, or a layer without weights."""
-    is_layer = isinstance(value, dict) and value.get("class_name") in ACTIVATION_LAYERS
-    if not is_layer:
+    kind = value.get("class_name") if isinstance(value, dict) else None
+    if not isinstance(kind, str) or kind not in ACTIVATION_LAYERS:
         return values.activation(value, where)
     values.check_envelope(value, frozenset({LAYER_MODULE}), where)
-    check_keys(value["class_name"], value.get("config"), LAYERS[value["class_name"]], where)
+    check_keys(kind, value.get("config"), LAYERS[kind], where)
     return None
 
 
@@ -27,7 +27,7 @@ _WHOLE = (
     "key_dim value_dim output_shape attention_axes shared_axes noise_shape batch_size "
     "depth_multiplier output_padding fft_length sequence_stride sequence_length num_mel_bins "
     "frame_length frame_step query_shape key_shape value_shape batch_shape batch_input_shape shape "
-    "power_iterations build_input_shape"
+    "power_iterations build_input_shape projection_dim"
 )
 _WORDS = "data_format interpolation merge_mode score_mode mode fill_mode scaling bias_axes"
 _NOTHING = (

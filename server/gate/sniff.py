@@ -59,6 +59,7 @@ def sniff(path: Path) -> Format:
 
 def kind(file: BinaryIO, size: int) -> Format:
     """Return the format of an open model file; raises as `sniff` does."""
+    file.seek(0)
     head = file.read(_HEAD_BYTES)
     if head.startswith(SIGNATURE):
         return "h5"
@@ -69,10 +70,10 @@ def kind(file: BinaryIO, size: int) -> Format:
     raise _refusal(head, size)
 
 
-def is_onnx(path: Path) -> bool:
-    """Return whether a file begins as an ONNX model does."""
-    with open(path, "rb") as file:
-        return bool(_ONNX.match(file.read(3)))
+def is_onnx(file: BinaryIO) -> bool:
+    """Return whether an open file begins as an ONNX model does."""
+    file.seek(0)
+    return bool(_ONNX.match(file.read(_HEAD_BYTES)))
 
 
 def _check_zip(tail: bytes) -> None:

@@ -103,7 +103,7 @@ def dtype(value: Any, where: str) -> Any:
     if isinstance(value, dict):
         check_envelope(value, POLICY_MODULES, where)
         inner = value.get("config")
-        if value.get("class_name") not in POLICY_CLASSES:
+        if str(value.get("class_name")) not in POLICY_CLASSES:
             raise refused("dtype", "this precision is not served", where=where)
         if not isinstance(inner, dict) or not set(inner) <= {"name", "loss_scale"}:
             raise bad_value(inner, where)

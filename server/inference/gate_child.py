@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from server.gate.judge import judge
+from server.gate.refusals import refused
 from server.inference.child import Handler, serve
 
 _MEMORY_BYTES = 160 << 20  # above what the process takes before it has seen the file
@@ -14,7 +15,10 @@ _MEMORY_BYTES = 160 << 20  # above what the process takes before it has seen the
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Judge the structure of the file at `config["path"]`."""
     _limit_memory()
-    verdict = judge(Path(config["path"]))
+    try:
+        verdict = judge(Path(config["path"]))
+    except MemoryError as error:
+        raise refused("over-memory", "the file's outline takes too much memory") from error
     return {"format": verdict.format, "gate": verdict.describe()}, {}
 
 

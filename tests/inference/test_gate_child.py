@@ -1,0 +1,49 @@
+"""gate_child.py as a process: honest models pass, and what it counted goes into the record."""
+
+from pathlib import Path
+
+import pytest
+
+from server.errors import BadModel
+from server.inference.process import Child
+from tests.gate.files import keras_file
+from tests.gate.hostile import ATTACKS
+from tests.inference.conftest import Judged
+
+pytestmark = pytest.mark.timeout(400)
+VERDICT = {"version", "format", "keras_version", "parameters", "activations", "largest", "flops"}
+
+
+async def gate(path: Path) -> dict[str, object]:
+    child = await Child.start(
+        "server.inference.gate_child", {"path": str(path)}, timeout_s=60, nice=0
+    )
+    await child.end()
+    return child.ready
+
+
+async def test_a_file_that_passes_is_told_with_its_cost(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(keras_file())
+    told = await gate(tmp_path / "m")
+    assert told["format"] == "keras"
+    found = told["gate"]
+    assert isinstance(found, dict)
+    assert set(found) >= VERDICT
+    assert found["parameters"] == 15
+
+
+async def test_a_refusal_is_told_with_its_code_and_its_place(tmp_path: Path) -> None:
+    make, reason = ATTACKS["nested lambda"]
+    (tmp_path / "m").write_bytes(make())
+    with pytest.raises(BadModel) as refused:
+        await gate(tmp_path / "m")
+    assert refused.value.members["reason"] == reason
+    assert "odd" in str(refused.value.members["where"])
+
+
+async def test_every_layer_family_and_every_old_file_passes(judged: Judged) -> None:
+    paths = [*judged.folder.glob("*.keras"), *judged.folder.glob("*.h5")]
+    assert len(paths) > 30
+    for path in paths:
+        told = await gate(path)
+        assert told["format"] == path.suffix[1:]
