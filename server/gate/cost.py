@@ -103,8 +103,6 @@ class _Counter:
             raise _misfit(layer)
         if any(axis < 0 for shape in effect.weights for axis in shape):
             raise _misfit(layer)
-        if effect.calls > MAX_CALLS:
-            raise refused("cost-calls", "layers are called too often", where=layer.where)
         held = [*map(size, effect.outputs), effect.largest]
         if layer.model is None:
             held.append(effect.scratch)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from server.gate.schema import required
+from server.gate.schema import missing_key
 from server.gate.tree import Layer, Shape
 
 Shapes = tuple[Shape, ...]
@@ -60,9 +60,7 @@ def rank(layer: Layer) -> int:
 
 def number(layer: Layer, key: str, default: int | None = None) -> int:
     """Return a whole number of a layer's configuration."""
-    value = layer.config.get(key)
-    if value is None:
-        value = default if default is not None else required(layer.config, key, layer.where)
+    value = _given(layer, key, default)
     if isinstance(value, list):
         (value,) = value
     return int(value)
@@ -70,13 +68,19 @@ def number(layer: Layer, key: str, default: int | None = None) -> int:
 
 def numbers(layer: Layer, key: str, count: int, default: int | None = None) -> list[int]:
     """Return so many whole numbers; one stands for all."""
-    value: Any = layer.config.get(key)
-    if value is None:
-        value = default if default is not None else required(layer.config, key, layer.where)
+    value = _given(layer, key, default)
     found = [int(item) for item in value] if isinstance(value, list) else [int(value)] * count
     if len(found) != count or min(found) < 1:
         raise ValueError(key)
     return found
+
+
+def _given(layer: Layer, key: str, default: int | None) -> Any:
+    if (value := layer.config.get(key, default)) is not None:
+        return value
+    if default is None:
+        raise missing_key(key, layer.where)
+    return default
 
 
 def axes(layer: Layer, key: str, dims: int, default: Any = None) -> list[int]:

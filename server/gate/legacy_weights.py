@@ -17,7 +17,6 @@ from server.gate.refusals import refused
 
 _WEIGHTS = "model_weights"
 _TOP = "top_level_model_weights"
-_MAX_PARTS = 1000
 
 
 def listed(file: Any, found: Outline) -> list[Dataset]:
@@ -59,10 +58,10 @@ def _names(group: h5py.Group, name: str) -> list[str]:
     if name in group.attrs:
         return _texts(group.attrs[name])
     found: list[str] = []
-    for part in range(_MAX_PARTS):
-        if f"{name}{part}" not in group.attrs:
-            break
+    part = 0
+    while f"{name}{part}" in group.attrs:
         found += _texts(group.attrs[f"{name}{part}"])
+        part += 1
     return found
 
 

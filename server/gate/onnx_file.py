@@ -188,19 +188,19 @@ class _Graphs:
             return held == count * (4 if told[0] == "float_data" else 8)
         if held > _VARINT_BYTES:
             return False
-        packed = b"".join(map(self._reader.bytes, spans))
+        packed = b"".join(map(self._reader.content, spans))
         # a number ends with the one byte of it that is below 128
         return len(packed) - len(packed.translate(None, _LOW)) == count
 
     def _numbers(self, tensor: Message, where: str) -> list[float]:
         if _first(tensor, "data_type", 0) == FLOAT:
             spans: list[Span] = tensor.get("raw_data", []) + tensor.get("float_data", [])
-            return [n for span in spans for n in floats(self._reader.bytes(span), where)]
+            return [n for span in spans for n in floats(self._reader.content(span), where)]
         if "raw_data" in tensor:
-            data = self._reader.bytes(tensor["raw_data"][0])
+            data = self._reader.content(tensor["raw_data"][0])
             return list(struct.unpack(f"<{len(data) // 8}q", data))
         spans = tensor.get("int64_data", [])
-        return [n for span in spans for n in varints(self._reader.bytes(span), where)]
+        return [n for span in spans for n in varints(self._reader.content(span), where)]
 
     def _growth(self, kind: str, node: Message, where: str) -> float:
         """Return how many times larger than its inputs an operator's outputs may be."""

@@ -108,7 +108,7 @@ class Reader:
             got += self._values(field, wire, value, inner, depth)
         return found
 
-    def bytes(self, span: Span) -> bytes:
+    def content(self, span: Span) -> bytes:
         """Return the bytes of a place."""
         self._file.seek(span.start)
         return self._file.read(span.size)
@@ -124,7 +124,7 @@ class Reader:
             return [self.message(field.kind, value, where, depth + 1)]
         if value.size > _MAX_TEXT:
             raise refused("onnx-text", "a text or list is over 64 KiB", where=where)
-        return _short(field.kind, self.bytes(value), where)
+        return _short(field.kind, self.content(value), where)
 
     def _read(self, span: Span, where: str) -> Iterator[tuple[int, int, Any]]:
         at = span.start

@@ -85,8 +85,6 @@ def _check(kind: str, key: str) -> Check:
     return next((check for end, check in _ENDINGS.items() if key.endswith(end)), values.plain)
 
 
-def required(config: dict[str, Any], key: str, where: str) -> Any:
-    """Return the value of a key without which a layer is none."""
-    if (value := config.get(key)) is None:
-        raise refused("missing-key", f"the key {key!r} is missing", where=where)
-    return value
+def missing_key(key: str, where: str) -> Exception:
+    """Build the refusal of a layer without a key that it cannot do without."""
+    return refused("missing-key", f"the key {key!r} is missing", where=where)

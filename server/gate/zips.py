@@ -144,7 +144,7 @@ def inflate(file: BinaryIO, member: Member, target: BinaryIO) -> None:
             raise _damaged()
         target.write(data)
         pending = inflater.unconsumed_tail
-    if written != member.size:
+    if written != member.size or left or inflater.unused_data:
         raise _damaged()
     target.flush()
 

@@ -119,6 +119,7 @@ CASES: list[Case] = [
 ]  # fmt: skip
 # on the query, the value and the key
 HEADS: list[Case] = [
+    ("MultiHeadAttention", {"num_heads": 2, "key_dim": 3, "value_dim": None}, [(1, 5, 4), (1, 5, 4)], [(1, 5, 4)], [(4, 2, 3)] * 3 + [(2, 3)] * 3 + [(2, 3, 4), (4,)]),
     ("MultiHeadAttention", {"num_heads": 2, "key_dim": 3}, [(1, 5, 4), (1, 7, 6)], [(1, 5, 4)], [(4, 2, 3), (6, 2, 3), (6, 2, 3), (2, 3, 4), (2, 3), (2, 3), (2, 3), (4,)]),
     ("MultiHeadAttention", {"num_heads": 2, "key_dim": 3, "value_dim": 5, "output_shape": 8, "use_bias": False}, [(1, 5, 4), (1, 7, 6), (1, 7, 9)], [(1, 5, 8)], [(4, 2, 3), (9, 2, 3), (6, 2, 5), (2, 5, 8)]),
     ("MultiHeadAttention", {"num_heads": 2, "key_dim": 3, "attention_axes": [2], "use_bias": False}, [(1, 5, 4, 6), (1, 5, 4, 6)], [(1, 5, 4, 6)], [(6, 2, 3), (6, 2, 3), (6, 2, 3), (2, 3, 6)]),

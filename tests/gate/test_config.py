@@ -69,6 +69,7 @@ POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "fl
                 "config": {"name": "mixed_float16"},
             }
         },
+        {"kernel_initializer": obj("Constant", value={"type": "ndarray", "value": [0.5]})},
         {"units": 3.0, "lora_rank": None, "quantization_config": None},
         {"name": None},
     ],
@@ -103,6 +104,7 @@ def test_what_stands_around_a_layer_is_let_through(tmp_path: Path, around: Confi
         ({"surprise": 1}, "unknown-key"),
         ({"activation": "exec"}, "activation"),
         ({"activation": 5}, "activation"),
+        ({"activation": {**FUNCTION, "class_name": ["ReLU"]}}, "activation"),
         ({"activation": {**FUNCTION, "config": "get_file", "module": "keras.utils"}}, "module"),
         (
             {"activation": {**FUNCTION, "config": "load_model", "module": "builtins"}},
@@ -133,6 +135,10 @@ def test_what_stands_around_a_layer_is_let_through(tmp_path: Path, around: Confi
             "bad-value",
         ),
         ({"kernel_initializer": obj("Constant", value="../etc/passwd")}, "bad-value"),
+        (
+            {"kernel_initializer": obj("Constant", value={"class_name": "__numpy__", "config": 5})},
+            "bad-value",
+        ),
         ({"kernel_regularizer": "exec"}, "regularizer"),
         ({"bias_constraint": "exec"}, "constraint"),
         ({"dtype": "string"}, "dtype"),
@@ -168,6 +174,8 @@ def test_what_keras_does_not_write_is_refused(tmp_path: Path, inner: Config, exp
         ({"class_name": "__typespec__"}, "custom-layer"),
         ({"module": "keras.utils"}, "custom-layer"),
         ({"module": None}, "custom-layer"),
+        ({"module": ["keras.layers"]}, "custom-layer"),
+        ({"class_name": "EinsumDense", "config": {"equation": "a;b"}}, "bad-value"),
         ({"module": "builtins", "class_name": "exec"}, "custom-layer"),
         ({"registered_name": "mine>Dense"}, "custom-layer"),
         ({"registered_name": 5}, "custom-layer"),
@@ -284,6 +292,27 @@ def test_a_functional_model_of_keras_2_is_let_through(tmp_path: Path) -> None:
     inner[1]["inbound_nodes"] = [[["given", 0, 0, {"training": False}]]]
     data = h5_file({"class_name": "Model", "config": graph["config"]}, *SMALL_WEIGHTS)
     assert judged(tmp_path, data).cost.parameters == 15
+
+
+def test_a_gru_of_keras_2_has_one_bias(tmp_path: Path) -> None:
+    gru = old(layer("GRU", "gru", units=2, batch_input_shape=[None, 5, 4]))
+    shapes = ((4, 6), (2, 6), (6,))
+    data = h5_file(old(sequential(gru)), *shapes, version="2.1.6")
+    assert judged(tmp_path, data).cost.parameters == 42
+    data = h5_file(old(sequential(gru)), *shapes)
+    assert reason(tmp_path, data) == "weights-differ"
+
+
+def test_a_graph_may_stand_for_the_inputs_of_a_stack(tmp_path: Path) -> None:
+    config = sequential(GRAPH, name="outer")
+    assert judged(tmp_path, keras_file(config, *SMALL_WEIGHTS)).cost.parameters == 15
+
+
+def test_a_wrapper_may_leave_its_second_layer_out(tmp_path: Path) -> None:
+    inner = layer("SimpleRNN", "rnn", units=2)
+    wrapper = layer("Bidirectional", "both", layer=inner, backward_layer=None)
+    shapes = ((4, 2), (2, 2), (2,)) * 2
+    assert judged(tmp_path, keras_file(sequential(given(5, 4), wrapper), *shapes))
 
 
 def test_operations_in_an_h5_file_are_told(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from tests.gate.files import (
     sequential,
     tensor,
 )
+from tests.gate.hostile import BOMBS
 
 
 def cost(folder: Path, config: Config, *shapes: tuple[int, ...]) -> Cost:
@@ -229,3 +230,9 @@ def test_too_many_calls_in_one_model_are_refused(
 ) -> None:
     monkeypatch.setattr("server.gate.cost.MAX_CALLS", 1)
     assert reason(tmp_path, keras_file()) == "cost-calls"
+
+
+@pytest.mark.parametrize("name", [name for name in BOMBS if BOMBS[name][1].startswith("cost-")])
+def test_what_costs_too_much_is_refused(tmp_path: Path, name: str) -> None:
+    make, code = BOMBS[name]
+    assert reason(tmp_path, make()) == code

@@ -50,7 +50,7 @@ NESTED = functional(
     outputs={"b": ["it", 0, 0]},
 )
 HONEST = [*STACKS, *GRAPHS, NESTED]
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
         *(None, True, False, 0, -1, 1, 2, 2**31, 2**53, 0.5, -0.0, 1e300, "", "valid", "same", "x"),
         *([], {}, [None], [[]], [0], [-1, 2], ["x", 0, 0], {"class_name": "Dense"}),

@@ -61,8 +61,8 @@ def test_the_gate_tells_the_fault_of_a_hostile_file_first(tmp_path: Path) -> Non
         lambda: numpy_helper.from_array(np.zeros((2, 0), np.float32), "w"),
         lambda: helper.make_tensor("w", TensorProto.INT64, [0], []),
         lambda: numpy_helper.from_array(np.ones(3, np.int64), "w"),
-        lambda: numpy_helper.from_array(np.bool_([True, False]), "w"),
-        lambda: numpy_helper.from_array(np.float32(2.5), "w"),
+        lambda: numpy_helper.from_array(np.array([True, False]), "w"),
+        lambda: numpy_helper.from_array(np.array(2.5, np.float32), "w"),
     ],
 )
 def test_tensors_of_every_kind_are_held_to_their_axes(make: Callable[[], Any]) -> None:
@@ -207,6 +207,8 @@ def test_lists_of_numbers_are_read_packed_and_one_by_one() -> None:
     node = b"\x0a\x01x\x12\x01y\x22\x04Relu\x2a\x0a\x3a\x08" + bytes(8)
     graph = b"\x0a" + bytes([len(node)]) + node + b"\x5a\x03\x0a\x01x\x62\x03\x0a\x01y"
     assert judged(GAP + b"\x3a" + bytes([len(graph)]) + graph).nodes == 1
+    ints = graph.replace(b"\x2a\x0a\x3a\x08", b"\x2a\x0a\x42\x08")
+    assert judged(GAP + b"\x3a" + bytes([len(ints)]) + ints).nodes == 1
     odd = graph.replace(b"\x2a\x0a\x3a\x08" + bytes(8), b"\x2a\x0a\x3a\x07" + bytes(7) + b"\x52")
     assert reason(GAP + b"\x3a" + bytes([len(odd)]) + odd) == "onnx-damaged"
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_a_layer_gives_and_keeps_what_its_case_says(case: Case) -> None:
     assert list(found.outputs)[: len(outputs)] == outputs
     assert sorted(found.weights) == sorted(weights)
     assert found.flops >= 0
-    assert found.largest >= max(map(cost.size, outputs))
+    assert found.largest >= max(map(prod, outputs))
 
 
 @pytest.mark.parametrize("case", rule_cases.OPERATIONS, ids=named)
@@ -162,6 +163,10 @@ def test_an_operation_that_does_not_fit_its_input_is_refused(
 ) -> None:
     with pytest.raises(BadModel):
         effect(kind, config, [(1, 5)], module="keras.src.ops.numpy")
+
+
+def test_an_input_gives_what_it_is_given() -> None:
+    assert effect("InputLayer", {"batch_shape": [None, 4]}, [(1, 4)]).outputs == ((1, 4),)
 
 
 def test_a_cell_alone_is_no_layer() -> None:

@@ -2,17 +2,30 @@
 
 import contextlib
 import io
+import random
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import BadModel
-from server.gate import zips
-from tests.gate.files import judged, keras_file, members, patched, reason, zipped
+from tests.gate.files import given as given_shape
+from tests.gate.files import (
+    judged,
+    keras_file,
+    layer,
+    members,
+    patched,
+    reason,
+    sequential,
+    zipped,
+)
 
 CENTRAL, LOCAL, END = b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06"
 KERAS = keras_file()
@@ -21,8 +34,8 @@ KERAS = keras_file()
 class Unseekable(io.BytesIO):
     """A sink that makes the writer put sizes behind the data."""
 
-    def seekable(self) -> bool:
-        return False
+    def seek(self, *_: int) -> int:
+        raise io.UnsupportedOperation
 
 
 def streamed(content: dict[str, bytes]) -> bytes:
@@ -39,7 +52,7 @@ def wide(content: dict[str, bytes]) -> bytes:
     data = io.BytesIO()
     listing = io.BytesIO()
     for name, raw in content.items():
-        head = (20, 0, 0, 0, 33, zips.zlib.crc32(raw))
+        head = (20, 0, 0, 0, 33, zlib.crc32(raw))
         extra = struct.pack("<2H2Q", 1, 16, len(raw), len(raw))
         start = data.tell()
         data.write(struct.pack("<4s5HI2I2H", LOCAL, *head, 2**32 - 1, 2**32 - 1, len(name), 20))
@@ -105,6 +118,13 @@ def long_list() -> bytes:
     return buffer.getvalue()
 
 
+def enlarging() -> bytes:
+    """Stay below the ratio of a member, but not of the whole."""
+    data = random.Random(5).randbytes(1 << 20) + bytes(18 << 20)
+    content = {"config.json": b"{}", "model.weights.h5": data}
+    return zipped(content, method=zipfile.ZIP_DEFLATED)
+
+
 LISTED = KERAS.index(CENTRAL)
 WIDE = wide(members())
 
@@ -115,6 +135,9 @@ WIDE = wide(members())
         (b"MZ" + KERAS, "unknown-format"),
         (KERAS + b"more", "trailing-bytes"),
         (KERAS[:-2] + b"\x04\0more", "trailing-bytes"),
+        (patched(KERAS, END, 20, "<H", 4), "trailing-bytes"),
+        (patched(KERAS, LOCAL, 26, "<H", 65_535), "damaged-file"),
+        (enlarging(), "zip-ratio"),
         (zipped(members(), more=("../escape",)), "zip-member"),
         (zipped(members(), more=("/etc/absolute",)), "zip-member"),
         (zipped(members(), more=("assets/vocabulary.txt",)), "zip-member"),
@@ -204,9 +227,36 @@ def test_a_member_that_does_not_unpack_is_damaged(tmp_path: Path, name: str) -> 
     assert reason(tmp_path, data) == "damaged-file"
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5"])
+def test_bytes_behind_a_packed_member_are_no_part_of_it(tmp_path: Path, name: str) -> None:
+    content = members()
+    squeezed = zlib.compressobj(9, zlib.DEFLATED, -15)
+    raw = squeezed.compress(content[name]) + squeezed.flush() + b"more"
+    data = zipped(content | {name: raw})
+    crc, size = zlib.crc32(content[name]), len(content[name])
+    for mark, name_at, fields in ((CENTRAL, 46, (10, 16, 24)), (LOCAL, 30, (8, 14, 22))):
+        at = data.index(name.encode(), data.index(mark)) - name_at
+        for offset, form, value in zip(fields, ("<H", "<I", "<I"), (8, crc, size), strict=True):
+            packed = struct.pack(form, value)
+            data = data[: at + offset] + packed + data[at + offset + len(packed) :]
+    assert reason(tmp_path, data) == "damaged-file"
+
+
+def test_a_large_packed_member_is_unpacked_in_pieces(tmp_path: Path) -> None:
+    config = sequential(given_shape(2000), layer("Dense", "dense", units=600))
+    data = zipped(members(config, (2000, 600), (600,)), method=zipfile.ZIP_DEFLATED)
+    assert reason(tmp_path, data) in ("zip-ratio", "hdf5-bomb")
+    noise = io.BytesIO(members(config, (2000, 600), (600,))["model.weights.h5"])
+    with h5py.File(noise, "r+") as file:
+        file["layers/dense/vars/0"][...] = np.random.default_rng(5).random((2000, 600))
+    content = members(config) | {"model.weights.h5": noise.getvalue()}
+    data = zipped(content, method=zipfile.ZIP_DEFLATED)
+    assert judged(tmp_path, data).cost.parameters == 1_200_600
+
+
 def test_a_member_that_ends_early_is_damaged(tmp_path: Path) -> None:
-    flushed = zips.zlib.compressobj(9, zips.zlib.DEFLATED, -15)
-    raw = flushed.compress(bytes(500)) + flushed.flush(zips.zlib.Z_SYNC_FLUSH)
+    flushed = zlib.compressobj(9, zlib.DEFLATED, -15)
+    raw = flushed.compress(bytes(500)) + flushed.flush(zlib.Z_SYNC_FLUSH)
     content = members() | {"model.weights.h5": raw}
     data = zipped(content)
     for place, offset, value in ((CENTRAL, 10, 8), (LOCAL, 8, 8)):
