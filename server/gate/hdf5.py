@@ -18,7 +18,7 @@ from server.gate.refusals import refused
 from server.gate.window import Window
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
-MAX_OBJECTS = 20_000
+MAX_OBJECTS = 8000
 MAX_ATTRIBUTES = 8 << 20
 MAX_EXPANSION = 4
 _SLACK = 1 << 20
@@ -108,14 +108,12 @@ def outline(file: Any, *, size: int) -> Outline:
     while waiting:
         path, group = waiting.pop()
         _check_attributes(group, path, found)
-        for name in _links(group, path):
+        for name, address in _links(group, path, room=MAX_OBJECTS - len(seen)):
             inner = f"{path}/{name}" if path else name
-            item = h5o.open(group, name.encode())
-            if (address := h5o.get_info(item).addr) in seen:
+            if address in seen:
                 raise refused("hdf5-shared-object", "two names lead to one object", where=inner)
             seen.add(address)
-            if len(seen) > MAX_OBJECTS:
-                raise refused("hdf5-objects", f"the file holds over {MAX_OBJECTS} objects")
+            item = h5o.open(group, name.encode())
             if isinstance(item, h5g.GroupID):
                 found.groups.add(inner)
                 waiting.append((inner, item))
@@ -152,24 +150,25 @@ def _check_superblock(file: BinaryIO, start: int, size: int) -> None:
         raise refused("trailing-bytes", "there are bytes after the HDF5 file's end")
 
 
-def _links(group: Any, path: str) -> list[str]:
-    names: list[str] = []
+def _links(group: Any, path: str, *, room: int) -> list[tuple[str, int]]:
+    """Return the names in a group, and where in the file each leads."""
+    found: list[tuple[str, int]] = []
     other: list[tuple[str, str]] = []
 
     def visit(name: bytes, info: Any) -> bool | None:
         text = name.decode("utf-8", "replace")
-        names.append(text)
+        found.append((text, info.u))
         if info.type != h5l.TYPE_HARD:
             other.append((text, _LINKS.get(info.type, "a link of its own kind")))
-        return True if other or len(names) > MAX_OBJECTS else None
+        return True if other or len(found) > room else None
 
     group.links.iterate(visit, info=True)
     if other:
         name, kind = other[0]
         raise refused("hdf5-link", f"{kind} is in the file", where=f"{path}/{name}")
-    if len(names) > MAX_OBJECTS:
+    if len(found) > room:
         raise refused("hdf5-objects", f"the file holds over {MAX_OBJECTS} objects")
-    return names
+    return found
 
 
 def _check_attributes(item: Any, path: str, found: Outline) -> None:

@@ -38,7 +38,6 @@ def _cells(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
 
 def _recurrent(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     batch, steps, width = shapes[0]
-    _check_unrolled(layer, steps)
     cell = layer.inner["cell"][0] if layer.kind == "RNN" else layer
     weights, states = _cells(cell, width)
     sequence = is_on(layer, "return_sequences", default=False)
@@ -46,16 +45,21 @@ def _recurrent(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     if is_on(layer, "return_state", default=False):
         outputs += [(batch, state) for state in states]
     flops = 2 * steps * sum(prod(weight) for weight in weights)
-    return Effect(tuple(outputs), tuple(weights), flops, 5 * steps * sum(states))
+    calls = _written_out(layer, steps)
+    return Effect(tuple(outputs), tuple(weights), flops, 5 * steps * sum(states), calls)
 
 
-def _check_unrolled(layer: Layer, steps: int) -> None:
-    if is_on(layer, "unroll", default=False) and steps > MAX_UNROLLED:
+def _written_out(layer: Layer, steps: int) -> int:
+    """Return how many calls the loop of a layer becomes."""
+    if not is_on(layer, "unroll", default=False):
+        return 1
+    if steps > MAX_UNROLLED:
         raise refused(
             "cost-unrolled",
             f"its loop is written out {steps} times: save the model with unroll=False",
             where=layer.where,
         )
+    return steps
 
 
 def _conv_lstm(layer: Layer, shapes: Shapes, _: Run) -> Effect:
@@ -63,7 +67,6 @@ def _conv_lstm(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     dims = rank(layer)
     spatial, channels = split(layer, (batch, *picture))
     kernel, filters = numbers(layer, "kernel_size", dims), number(layer, "filters")
-    _check_unrolled(layer, steps)
     outputs = slid(layer, spatial, kernel, numbers(layer, "strides", dims, 1))
     weights: list[Shape] = [(*kernel, channels, 4 * filters), (*kernel, filters, 4 * filters)]
     flops = 2 * steps * prod(outputs) * sum(prod(weight) for weight in weights)
@@ -75,7 +78,8 @@ def _conv_lstm(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     found: list[Shape] = [(batch, steps, *state) if sequence else (batch, *state)]
     if is_on(layer, "return_state", default=False):
         found += [(batch, *state)] * 2
-    return Effect(tuple(found), tuple(weights), flops, 5 * steps * prod(state))
+    calls = _written_out(layer, steps)
+    return Effect(tuple(found), tuple(weights), flops, 5 * steps * prod(state), calls)
 
 
 def _bidirectional(layer: Layer, shapes: Shapes, run: Run) -> Effect:

@@ -36,7 +36,7 @@ def plain(value: Any, where: str) -> Any:
 def array(value: dict[str, Any], where: str) -> Any:
     """Return the values of a written-out array or tuple."""
     keys = set(value)
-    if value.get("class_name") == "__tuple__" and keys == {"class_name", "items"}:
+    if value.get("class_name") in ("__tuple__", "TensorShape") and keys == {"class_name", "items"}:
         return value["items"]
     if value.get("type") == "ndarray" and keys == {"type", "value"}:
         return value["value"]

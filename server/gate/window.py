@@ -9,6 +9,9 @@ import os
 from typing import BinaryIO
 
 
+_PAGE = 16 << 10
+
+
 class Window(io.RawIOBase):
     """Bytes ``start`` to ``start + size`` of a file, open for reading.
 
@@ -29,6 +32,8 @@ class Window(io.RawIOBase):
         self.size = size
         self._left = budget
         self._at = 0
+        self._page = b""
+        self._page_at = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place, counted from the start, from here or from the end."""
@@ -48,7 +53,13 @@ class Window(io.RawIOBase):
         self._left -= count
         if self._left < 0:
             raise OSError("more is read than a model's outline takes")
-        data = os.pread(self._fd, count, self._start + self._at)
+        offset = self._at - self._page_at
+        if not 0 <= offset <= len(self._page) - count:
+            # outlines are many small things side by side
+            ahead = min(max(count, _PAGE), self.size - self._at)
+            self._page = os.pread(self._fd, ahead, self._start + self._at)
+            self._page_at, offset = self._at, 0
+        data = self._page[offset : offset + count]
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)

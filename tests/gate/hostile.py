@@ -99,6 +99,15 @@ def plugged(file: h5py.File) -> None:
     h5d.create(file.id, b"x", h5t.NATIVE_FLOAT, h5s.create_simple((1,)), plan)
 
 
+def many_objects(file: h5py.File) -> None:
+    """Make as many groups and arrays as fit, and one more."""
+    for k in range(2667):
+        group = h5py.h5g.create(file.id, f"g{k}".encode())
+        h5py.h5g.create(group, b"vars")
+        raw = h5s.create_simple((1,))
+        h5d.create(group, b"x", h5t.NATIVE_FLOAT, raw)
+
+
 def one_text_for_all_names() -> bytes:
     """Let 4,000 names be one text of 1 MiB, which a reader would copy each time."""
     mark, count = 7, 4000
@@ -228,6 +237,7 @@ PLACES: dict[str, Attack] = {
 }
 BOMBS: dict[str, Attack] = {
     "HDF5 of 3.9 GB": (lambda: h5_file(spoil=unwritten), "hdf5-bomb"),
+    "8,000 objects": (lambda: h5_file(spoil=many_objects), "hdf5-objects"),
     "one text for all names": (one_text_for_all_names, "damaged-file"),
     "configuration of 1 GiB": (inflating, "zip-ratio"),
     "65,000 members": (
@@ -329,6 +339,18 @@ BOMBS: dict[str, Attack] = {
     "a loop written out": (
         model_of(sequential(given(100_000, 4), layer("LSTM", "l", units=3, unroll=True))),
         "cost-unrolled",
+    ),
+    "many loops written out": (
+        model_of(
+            sequential(
+                given(500, 3),
+                *[
+                    layer("SimpleRNN", f"l{k}", units=3, unroll=True, return_sequences=True)
+                    for k in range(200)
+                ],
+            )
+        ),
+        "cost-calls",
     ),
     "ONNX that enlarges": (lambda: named("Tile", repeats=[2**40]), "cost-tensor"),
 }

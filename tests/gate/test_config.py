@@ -69,6 +69,7 @@ POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "fl
                 "config": {"name": "mixed_float16"},
             }
         },
+        {"kernel_initializer": obj("Constant", value={"class_name": "__tuple__", "items": [1]})},
         {"kernel_initializer": obj("Constant", value={"type": "ndarray", "value": [0.5]})},
         {"units": 3.0, "lora_rank": None, "quantization_config": None},
         {"name": None},

@@ -1,0 +1,20 @@
+"""server/inference/intake.py: what it takes over from the gate's process is numbers only."""
+
+from typing import Any
+
+import pytest
+
+from server.errors import WorkerFailed
+from server.inference.intake import _verdict
+
+TOLD = {"version": 1, "parameters": 15, "activations": 3, "largest": 3, "flops": 24, "layers": 2}
+
+
+def test_the_numbers_of_a_verdict_are_kept() -> None:
+    assert _verdict({**TOLD, "more": "x" * 1000}) == TOLD
+
+
+@pytest.mark.parametrize("told", [None, 5, [], {}, {**TOLD, "flops": "many"}, {"version": 1}])
+def test_a_verdict_that_is_none_is_a_fault_of_the_process(told: Any) -> None:
+    with pytest.raises(WorkerFailed):
+        _verdict(told)
