@@ -61,7 +61,7 @@ class Span:
 
     @property
     def size(self) -> int:
-        """Its length in bytes."""
+        """Return its length in bytes."""
         return self.stop - self.start
 
 

@@ -8,7 +8,10 @@ import io
 import os
 from typing import BinaryIO
 
+from server.gate import global_heap
+
 _PAGE = 16 << 10
+_READ = 512  # what a read costs of the budget beside its bytes
 
 
 class Window(io.RawIOBase):
@@ -46,10 +49,10 @@ class Window(io.RawIOBase):
         Raises
         ------
         OSError
-            When the budget is spent.
+            When the budget is spent, or a heap has no end.
         """
         count = max(min(len(buffer), self.size - self._at), 0)
-        self._left -= count
+        self._left -= count + _READ
         if self._left < 0:
             raise OSError("more is read than a model's outline takes")
         offset = self._at - self._page_at
@@ -59,6 +62,15 @@ class Window(io.RawIOBase):
             self._page = os.pread(self._fd, ahead, self._start + self._at)
             self._page_at, offset = self._at, 0
         data = self._page[offset : offset + count]
+        if data.startswith(global_heap.SIGNATURE):
+            self._check_heap(self._at)
         buffer[: len(data)] = data
         self._at += len(data)
         return len(data)
+
+    def _check_heap(self, at: int) -> None:
+        def read(count: int) -> bytes:
+            return os.pread(self._fd, count, self._start + at)
+
+        if not global_heap.is_whole(read, self.size - at):
+            raise OSError("a heap has no end")

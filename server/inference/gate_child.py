@@ -1,6 +1,7 @@
 """The one-shot process that looks at a promoted file before any library that could run it."""
 
 import resource
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,13 @@ from server.gate.judge import judge
 from server.gate.refusals import refused
 from server.inference.child import Handler, serve
 
+_CPU_S = 120  # unpacking 8 GiB takes less
 _MEMORY_BYTES = 160 << 20  # above what the process takes before it has seen the file
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Judge the structure of the file at `config["path"]`."""
-    _limit_memory()
+    _limit()
     try:
         verdict = judge(Path(config["path"]))
     except MemoryError as error:
@@ -22,11 +24,14 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     return {"format": verdict.format, "gate": verdict.describe()}, {}
 
 
-def _limit_memory() -> None:
-    """Let an outline that takes too much memory fail in this process instead of elsewhere."""
+def _limit() -> None:
+    """Let an outline that takes too much memory or time fail in this process, not elsewhere."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _MEMORY_BYTES, hard))
+    used = int(time.process_time())
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (used + _CPU_S, hard))
 
 
 if __name__ == "__main__":

@@ -235,7 +235,17 @@ PLACES: dict[str, Attack] = {
     "ONNX of a domain of its own": (of_a_domain, "onnx-domain"),
     "ONNX with an unknown operator": (lambda: named("Execute"), "onnx-operator"),
 }
+
+
+def endless_heap() -> bytes:
+    """Let the heap of the texts begin with an object that leads to itself."""
+    data = h5_file()
+    at = data.index(b"GCOL") + 16
+    return data[:at] + bytes(16) + data[at + 16 :]
+
+
 BOMBS: dict[str, Attack] = {
+    "heap without an end": (endless_heap, "damaged-file"),
     "HDF5 of 3.9 GB": (lambda: h5_file(spoil=unwritten), "hdf5-bomb"),
     "8,000 objects": (lambda: h5_file(spoil=many_objects), "hdf5-objects"),
     "one text for all names": (one_text_for_all_names, "damaged-file"),

@@ -290,6 +290,24 @@ def test_a_reader_that_is_sent_around_runs_out_of_budget(
     assert reason(tmp_path, WHOLE) == "damaged-file"
 
 
+HEAP = WHOLE.index(b"GCOL")
+
+
+@pytest.mark.parametrize(
+    ("offset", "form", "value"),
+    [(8, "<Q", 100), (8, "<Q", 1 << 40), (24, "<Q", 1 << 40), (24, "<Q", 2**64 - 1)],
+)
+def test_a_heap_without_an_end_is_damaged(
+    tmp_path: Path, offset: int, form: str, value: int
+) -> None:
+    assert reason(tmp_path, patched(WHOLE, b"GCOL", offset, form, value)) == "damaged-file"
+
+
+def test_a_heap_whose_objects_do_not_lead_on_is_damaged(tmp_path: Path) -> None:
+    # libhdf5 1.14.6 reads an object without index and length again and again
+    assert reason(tmp_path, WHOLE[: HEAP + 16] + bytes(16) + WHOLE[HEAP + 32 :]) == "damaged-file"
+
+
 def test_the_weights_of_an_archive_follow_the_same_rules(tmp_path: Path) -> None:
     buffer = io.BytesIO(members()["model.weights.h5"])
     with h5py.File(buffer, "r+") as file:
