@@ -1,7 +1,7 @@
 """Every refusal that the server tells a client about, in one tree.
 
-A class says *what* is wrong: status, slug (a section of docs/problems.md) and title. An instance says
-*where*, in a ``detail`` that helps the sender and shows no key, no path of the machine and no trace.
+A class says *what* is wrong: status, slug (a section of docs/problems.md), title. An instance says
+*where*, in a ``detail`` that helps the sender and shows no key, path of the machine or trace.
 
 ::
 

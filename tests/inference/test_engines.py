@@ -64,7 +64,8 @@ class House:
 
 
 def current(**changed: object) -> dict[str, Any]:
-    return {"version": RECORD_VERSION, "max_batch": 8} | changed
+    engine = {"name": "onnxruntime", "rows": "together"}
+    return {"version": RECORD_VERSION, "max_batch": 8, "engine": engine} | changed
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ async def test_a_converted_model_is_run_from_its_derived_file(house: House) -> N
     digest = await house.ready()
     engine = await house.engines.of(digest, current(derived=made.hex, max_batch=4))
     assert engine.kind.module == "server.inference.onnx_child"
-    told = {"path": str(house.derived.path(made)), "threads": 2, "max_batch": 4}
+    told = {"path": str(house.derived.path(made)), "threads": 2, "max_batch": 4, "apart": False}
     assert engine.kind.config == told
     assert engine.max_batch == 4
     assert (engine.kind.start_timeout_s, engine.kind.call_timeout_s) == (30, 20)

@@ -53,7 +53,7 @@ async def judge(path: Path, tmp_path: Path, manifest: dict[str, Any]) -> dict[st
 
 
 async def predictions(tmp_path: Path, calls: list[dict[str, Any]]) -> list[Any]:
-    config = {"path": str(tmp_path / "model.onnx"), "threads": 1, "max_batch": 8}
+    config = {"path": str(tmp_path / "model.onnx"), "threads": 1, "max_batch": 8, "apart": False}
     child = await Child.start("server.inference.onnx_child", config, timeout_s=60, nice=0)
     found = []
     try:
