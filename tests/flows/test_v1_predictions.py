@@ -349,7 +349,7 @@ def test_a_number_that_the_model_cannot_look_up_fails_alone(
         answers = list(pool.map(lambda given: call(server, digest, given), inputs))
     for k, answer in enumerate(answers):
         if k % 4 == 0:
-            assert problem_of(answer, 422) == "model-rejected"
+            assert problem_of(answer, 422) == "unusable-input"
         else:
             assert difference(output(answer), tiny.answers["tokens"]) < 1e-5
 

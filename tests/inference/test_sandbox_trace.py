@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import soundfile
 
 from server.errors import ServerError, WorkerFailed
 from server.inference.child import to_part
-from server.inference.frames import Message, Part
+from server.inference.frames import PREDICT, SPARING, Message, Part
 from server.inference.process import Child
 from server.inference.sandbox_calls import RUNNING
 from server.tasks.contract import Signature, TensorSpec
@@ -97,14 +98,23 @@ async def ask(child: Child, fields: dict[str, Any], parts: Sequence[Part]) -> Se
     return None
 
 
-@pytest.mark.parametrize("kind", ["onnx", "keras"])
+@pytest.mark.parametrize(
+    ("kind", "apart"),
+    [("onnx", False), ("onnx", True), ("keras", False)],
+    ids=["onnx", "onnx, rows apart", "keras"],
+)
 async def test_a_prediction_calls_nothing_outside_the_list(
-    judged: Judged, tmp_path: Path, kind: str
+    judged: Judged, tmp_path: Path, kind: str, apart: bool
 ) -> None:
     path = judged.folder / ("conv2d.onnx" if kind == "onnx" else "conv2d.keras")
     child = await Child.start(
         f"server.inference.{kind}_child",
-        {"path": str(path), "threads": len(os.sched_getaffinity(0)), "max_batch": 8},
+        {
+            "path": str(path),
+            "threads": len(os.sched_getaffinity(0)),
+            "max_batch": 8,
+            "apart": apart,
+        },
         timeout_s=120,
         nice=0,
         rights=HERE.rights(memory_bytes=GIB, read=[path], writes_bytes=GIB),
@@ -112,9 +122,9 @@ async def test_a_prediction_calls_nothing_outside_the_list(
     name = judged.families["conv2d"]["inputs"][0]
     try:
         async with traced(child.pid, tmp_path / "log") as seen:
-            for rows in (1, 8, 3, 1, 32):
+            for op, rows in product((PREDICT, SPARING), (1, 8, 3, 1, 32)):
                 x = to_part(name, np.ones((rows, 24, 20, 1), np.float32))
-                assert await ask(child, {"op": "predict"}, [x]) is None
+                assert await ask(child, {"op": op}, [x]) is None
             wrong = to_part(name, np.ones((1, 3, 3, 1), np.float32))
             assert await ask(child, {"op": "predict"}, [wrong]) is not None
     finally:
