@@ -143,6 +143,7 @@ class Child:
                     given[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 1)
                     inherited.callback(os.close, given[name])
             ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
             with theirs:
                 process = await _spawn(
                     module, theirs.fileno(), folder, nice=nice, given=list(given.values())

@@ -135,17 +135,19 @@ async def test_the_narrow_filter_stands_behind_the_wide_one(secrets: list[str]) 
     assert int(now["Seccomp_filters"]) == int(status(os.getpid())["Seccomp_filters"]) + 2
 
 
-async def test_a_child_holds_no_descriptor_but_its_socket_and_its_words(
+async def test_a_child_holds_no_descriptor_but_its_socket_its_words_and_its_mailboxes(
     secrets: list[str],
 ) -> None:
     read, write = os.pipe()  # something of the server's, open while the child starts
     try:
         async with started(secrets, rights()) as child:
             found = descriptors(child.pid)
+            others = [os.readlink(f"/proc/{child.pid}/fd/{number}") for number in found[4:]]
     finally:
         os.close(read)
         os.close(write)
-    assert found == [0, 1, 2, 3]
+    assert found[:4] == [0, 1, 2, 3]
+    assert [name.split(" ")[0] for name in others] == ["/memfd:mailbox"] * 2
 
 
 def descriptors(pid: int) -> list[int]:
