@@ -84,11 +84,6 @@ class Batcher:
         """How many rows wait for their batch."""
         return len(self._waiting)
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the worker has rows of this model, or gets some now."""
-        return self._running > 0
-
     async def run(self, tensors: Sequence[Part]) -> list[Part]:
         """Run the model on one row.
 

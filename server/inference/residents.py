@@ -97,8 +97,8 @@ class Residents:
 
     @property
     def running(self) -> int:
-        """How many of them run rows now."""
-        return sum(resident.batcher.is_running for resident in self._residents.values())
+        """How many of them run rows now: their workers have been given some."""
+        return sum(resident.pool.busy > 0 for resident in self._residents.values())
 
     @property
     def memory_bytes(self) -> int:

@@ -175,9 +175,20 @@ def limited(body: RequestBody, max_bytes: int) -> AsyncIterator[bytes]:
     TooLarge
         At once if the declared size is over the limit; the pieces raise it when they are.
     """
+    check_declared(body, max_bytes)
+    return _counted(body, max_bytes)
+
+
+def check_declared(body: RequestBody, max_bytes: int) -> None:
+    """Refuse a body that says of itself that it is over the limit.
+
+    Raises
+    ------
+    TooLarge
+        If it does.
+    """
     if body.declared is not None and body.declared > max_bytes:
         raise _too_large(max_bytes)
-    return _counted(body, max_bytes)
 
 
 async def _counted(body: RequestBody, max_bytes: int) -> AsyncIterator[bytes]:

@@ -33,6 +33,7 @@ from server.signing.keyring import TRAILER_BYTES
 from server.signing.payload import parse_fields, take_fields
 from server.signing.principal import Principal, Scope
 from server.web.base64_field import decode_base64
+from server.web.body import check_declared
 from server.web.callers import Callers, refuse_signed
 from server.web.connection import StreamedRequest
 from server.web.multipart import MAX_FILES
@@ -108,6 +109,7 @@ def upload_routes(staging: Staging, *, callers: Callers | None, sweeper: Sweeper
     async def receive(max_files: int) -> list[Digest]:
         asked = _asked()
         limit = max_files * (staging.max_file_bytes + TRAILER_BYTES) + _FORM_BYTES
+        check_declared(asked.stream_body, limit)  # before it takes anybody's place
         admitted = staging.admit(asked.stream_body.declared, asked.caller)
         async with admitted as room, AsyncExitStack() as stack:
             if callers is None:

@@ -5,10 +5,12 @@ A connection counts from its first packet, before TLS, because half a handshake 
 """
 
 import asyncio
+import functools
 import ipaddress
 from collections import Counter
 
 
+@functools.lru_cache(maxsize=4096)
 def caller_of(host: str) -> str:
     """Return the address, or the network of one customer, that a host belongs to."""
     try:

@@ -99,6 +99,8 @@ class Wire(asyncio.BufferedProtocol):
         self._transport = None
         # the error itself would keep, by its traceback, the pieces that were under way
         self._broken = exc is not None
+        if self._broken or not self._filled:
+            self._own = None
         self._ended = True
         self._arrived.set()
         self._writable.set()
@@ -128,8 +130,7 @@ class Wire(asyncio.BufferedProtocol):
             If the connection broke.
         """
         self._wanted = min(at_least, PIECE_BYTES)
-        if (self._wanted >= _LEAST_OWN) == (self._own is None):
-            self._own = memoryview(bytearray(_OWN_BYTES)) if self._own is None else None
+        self._choose_memory()
         await self._arrived.wait()
         if self._patience is not None:
             self._patience.cancel()
@@ -142,12 +143,22 @@ class Wire(asyncio.BufferedProtocol):
         whole = bytes(self._unread[0]) if len(self._unread) == 1 else b"".join(self._unread)
         self._unread.clear()
         self._unread_bytes = self._filled = 0
-        if not self._ended:
+        if self._ended:
+            self._own = None
+        else:
             self._arrived.clear()
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
         return whole
+
+    def _choose_memory(self) -> None:
+        """Take memory of its own for a large body, and give it back once it is empty."""
+        if self._own is None:
+            if self._wanted >= _LEAST_OWN and not self._ended:
+                self._own = memoryview(bytearray(_OWN_BYTES))
+        elif self._wanted < _LEAST_OWN and not self._filled:
+            self._own = None
 
     @property
     def _connected(self) -> Transport:

@@ -109,6 +109,29 @@ async def test_who_expects_much_is_woken_when_it_is_there(size: int) -> None:
     await joined(serve, ask)
 
 
+async def test_what_comes_before_it_is_asked_for_is_not_lost() -> None:
+    read, written = asyncio.Event(), asyncio.Event()
+
+    async def serve(wire: Wire) -> None:
+        assert await wire.read(100_000) == bytes(100_000)
+        read.set()
+        await written.wait()
+        while not wire._unread_bytes:
+            await asyncio.sleep(0.001)
+        assert await wire.read() == b"the next request"  # it lies where the large body lay
+        assert await wire.read() == b""
+
+    async def ask(client: Client) -> None:
+        client[1].write(bytes(100_000))
+        await read.wait()
+        client[1].write(b"the next request")
+        await client[1].drain()
+        client[1].write_eof()
+        written.set()
+
+    await joined(serve, ask)
+
+
 async def test_who_expects_much_gets_what_there_is_when_no_more_comes() -> None:
     more = asyncio.Event()
 
