@@ -54,6 +54,11 @@ class Channel:
         except BadFrame as error:
             raise WorkerFailed("the process answered nonsense") from error
 
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether the child has closed its end."""
+        return self._reader.at_eof() or self._reader.exception() is not None
+
     async def _send(self, frame: Frame) -> None:
         half = self._inbox.put(frame[2:]) if self._inbox is not None else None
         if half is not None:

@@ -12,11 +12,11 @@ finished, because the child cannot be interrupted, and its answer is dropped.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from server.errors import Overload, ServerError, WorkerFailed
+from server.inference.call_queue import Asked, Calls
 from server.inference.child_kind import ChildKind
 from server.inference.frames import BatchMessage, Message
 from server.inference.memory import process_bytes
@@ -25,27 +25,7 @@ from server.shielding import whole
 
 _log = logging.getLogger(__name__)
 _RESTART_PAUSE_S = 1.0
-_Job = tuple[Message | BatchMessage, asyncio.Future[Message]]
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
-
-
-class _Jobs(asyncio.Queue[_Job]):
-    """Calls that wait for a child."""
-
-    def _init(self, _maxsize: int) -> None:
-        self._waiting: deque[_Job] = deque()
-        self._queue = self._waiting  # what the other methods of `asyncio.Queue` look at
-
-    def bring_forward(self) -> None:
-        """Let the call that came last be the next."""
-        self._waiting.rotate(1)
-
-    def forget(self, answer: asyncio.Future[Message]) -> None:
-        """Take out the call whose caller is gone, if it still waits."""
-        for k, job in enumerate(self._waiting):
-            if job[1] is answer:
-                del self._waiting[k]
-                return
 
 
 class ChildPool:
@@ -72,7 +52,7 @@ class ChildPool:
         spawn: Spawn,
     ) -> None:
         self._kind = kind
-        self._queue = _Jobs(max_queue)
+        self._queue = Calls(max_queue)
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._alive: set[Child] = set()
         self._busy = 0
@@ -237,12 +217,23 @@ class ChildPool:
             job = await self._next(over)
             if job is None:
                 return False
+            if child.has_hung_up:
+                _end(over)
+                self._hand_over(job)
+                return False
             if (failure := await self._give(child, *job)) is not None:
                 _end(over)  # before anybody hears of it: the next call is for the next child
                 _settle(job[1], failure)
                 await child.end()  # what else it was given fails now
                 return True
         return False
+
+    def _hand_over(self, job: Asked) -> None:
+        """Leave a call to the next child: this one died before it was asked."""
+        try:
+            self._queue.put_nowait(job)
+        except asyncio.QueueFull:
+            _settle(job[1], WorkerFailed("the process ended before it was asked"))
 
     async def _give(
         self, child: Child, message: Message | BatchMessage, answer: asyncio.Future[Message]
@@ -269,7 +260,7 @@ class ChildPool:
             self._busy -= 1
         return None
 
-    async def _next(self, over: asyncio.Future[None]) -> _Job | None:
+    async def _next(self, over: asyncio.Future[None]) -> Asked | None:
         """Wait for a call whose caller is still there; None when the child can answer no more."""
         while True:
             turn = asyncio.ensure_future(self._queue.get())

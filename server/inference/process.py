@@ -183,6 +183,11 @@ class Child:
             raise _told(problem)
         return answer
 
+    @property
+    def has_hung_up(self) -> bool:
+        """Whether it has gone, or closed its end, before it was asked anything more."""
+        return self._channel.has_hung_up
+
     def _kill(self) -> None:
         with suppress(ProcessLookupError):
             self._transport.kill()
