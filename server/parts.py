@@ -136,6 +136,7 @@ class Inference:
             "predictions": self.predictor.in_flight,
             "models_loaded": self.workers.loaded,
             "models_running": self.workers.running,
+            "model_workers": self.workers.alive,
             "model_memory_bytes": self.workers.memory_bytes,
             "feature_cache": self._cache_state(),
             "saturated_answers": self.predictor.saturated_answers,

@@ -101,6 +101,11 @@ class Residents:
         return sum(resident.pool.busy > 0 for resident in self._residents.values())
 
     @property
+    def workers(self) -> int:
+        """How many workers have loaded their model."""
+        return sum(resident.pool.alive for resident in self._residents.values())
+
+    @property
     def memory_bytes(self) -> int:
         """What all take together."""
         return sum(resident.memory_bytes for resident in self._residents.values())

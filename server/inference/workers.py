@@ -97,6 +97,11 @@ class ModelWorkers:
         return self._residents.running
 
     @property
+    def alive(self) -> int:
+        """How many workers have loaded their model."""
+        return self._residents.workers
+
+    @property
     def memory_bytes(self) -> int:
         """What the loaded models take, as last measured."""
         return self._residents.memory_bytes

@@ -54,6 +54,7 @@ class Wire(asyncio.BufferedProtocol):
         self._wanted = 1
         self._patience: asyncio.TimerHandle | None = None
         self._paused = False
+        self._closed = False
         self._ended = False
         self._arrived = asyncio.Event()
         self._writable = asyncio.Event()
@@ -74,6 +75,8 @@ class Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what arrived until it is read; stop receiving when that is much."""
+        if self._closed:
+            return  # nobody reads any more
         if self._own is None:
             self._unread.append(bytes(self._buffer[:nbytes]))
         else:
@@ -195,7 +198,10 @@ class Wire(asyncio.BufferedProtocol):
         self._connected.write_eof()
 
     def close(self) -> None:
-        """Close when everything is sent."""
+        """Close when everything is sent; what is still received is dropped."""
+        self._closed = True
+        self._own = None
+        self._unread.clear()
         if self._transport is not None:
             self._transport.close()
 

@@ -225,8 +225,9 @@ def test_a_model_that_crashes_again_and_again_is_disabled_until_it_is_enabled(
     server = new_server().start()
     digest = server.host(tiny.path("row.h5").read_bytes())
     probabilities(server.predict(digest, short_wav))
+    last = 0
     for _ in range(3):
-        _crash(server, digest, short_wav)
+        last = _crash(server, digest, short_wav, after=last)
     refused = server.predict(digest, short_wav)
     assert problem_of(refused, 409) == "model-disabled"
     assert "took down its worker 3 times" in refused.json()["detail"]
@@ -250,13 +251,18 @@ def test_a_model_that_crashes_again_and_again_is_disabled_until_it_is_enabled(
     assert problem_of(server.predict(digest, short_wav), 409) == "model-disabled"
 
 
-def _crash(server: Server, digest: str, sound: bytes) -> None:
-    """Kill the model's worker while it holds a prediction."""
+def _crash(server: Server, digest: str, sound: bytes, *, after: int) -> int:
+    """Kill the model's worker, another than before, while it holds a prediction; return its id."""
 
     def workers() -> list[psutil.Process]:
         return server.children("onnx_child") + server.children("keras_child")
 
-    wait_until(workers, "the model has a worker")
+    def is_loaded() -> bool:
+        # a new process is there only after the last one counts no more
+        pids = [worker.pid for worker in workers()]
+        return pids not in ([], [after]) and server.get("/readyz").json()["model_workers"] == 1
+
+    wait_until(is_loaded, "the model has a worker")
     (worker,) = workers()
     worker.suspend()
     with ThreadPoolExecutor(1) as pool:
@@ -267,6 +273,7 @@ def _crash(server: Server, digest: str, sound: bytes) -> None:
         )
         worker.kill()
         assert problem_of(call.result(), 502) == "worker-failed"
+    return worker.pid
 
 
 def test_a_digest_that_is_none_is_told_on_the_command_line(new_server: NewServer) -> None:
