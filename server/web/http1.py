@@ -34,12 +34,6 @@ class StreamingH11(H11Protocol):
         self.connection: StrictConnection = StrictConnection()
         self.connection_state[PROCEED] = self._proceed
 
-    @property
-    def expected(self) -> int:
-        """How many bytes are sure to come: what is left of a body of known length, at least 1."""
-        reader = self._counting_reader()
-        return 1 if reader is None else max(1, reader._remaining)
-
     async def handle(self, event: Event) -> None:
         """Take what arrived."""
         reader = self._counting_reader()

@@ -174,7 +174,7 @@ def test_hundreds_of_uploads_take_no_more_memory(
             return int(connection.recv(65536).split()[1])
 
     with ThreadPoolExecutor(40) as pool:
-        list(pool.map(lambda _: upload(), range(400)))  # what is kept for the next has its size
+        list(pool.map(lambda _: upload(), range(1200)))  # what waits for a collection has its size
         before = web.memory_info().rss
         statuses = list(pool.map(lambda _: upload(), range(200)))
     assert set(statuses) <= {200, 429, 503}
