@@ -52,6 +52,7 @@ from benchmarks.serving import (
 MODEL = ROOT / "examples" / "demo" / "genre.h5"
 MANIFEST = ROOT / "examples" / "demo" / "manifest.json"
 SONG = ROOT / "examples" / "demo" / "own12s.flac"
+UNCACHED = {"FEATURE_CACHE_BYTES": "0"}  # a song that was seen before would leave decoders idle
 STARTS = 5
 ROUNDS = 3
 STEADY = 10
@@ -121,7 +122,7 @@ def measure_first() -> list[Bar]:
     ratios: dict[str, list[float]] = {"ready": [], "a restart": []}
     sound = SONG.read_bytes()
     for number in range(1, ROUNDS + 1):
-        with served() as server:
+        with served(UNCACHED) as server:
             server.start()
             digest = server.host(MODEL.read_bytes(), json.loads(MANIFEST.read_text()))
             server.wait_for_ready(1)
@@ -176,7 +177,7 @@ def _kept_open(server: Server) -> Iterator[http.client.HTTPSConnection]:
 def measure_load() -> list[Bar]:
     """Ask `/test` on an idle server, then while models load and songs are predicted."""
     manifest = json.loads(MANIFEST.read_text())
-    with served() as server:
+    with served(UNCACHED) as server:
         server.start()
         digest = server.host(MODEL.read_bytes(), manifest)
         server.wait_for_ready(1)
@@ -203,8 +204,7 @@ def measure_load() -> list[Bar]:
 def measure_predictions() -> list[Bar]:
     """Ask `/test` while many songs are predicted and models are uploaded."""
     songs = sounds(SONGS)
-    # a cache of features would leave the decoders idle
-    with served({"FEATURE_CACHE_BYTES": "0"}) as server:
+    with served(UNCACHED) as server:
         server.start()
         digest = server.host(MODEL.read_bytes(), json.loads(MANIFEST.read_text()))
         server.wait_for_ready(1)

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from benchmarks import bodies, ours
 from benchmarks.bodies import Requests
-from benchmarks.engine import make_model
+from benchmarks.engine import Model, make_model
 from benchmarks.measuring import Turn, median_turn, take_turn
 from benchmarks.serving import Server, served
+from benchmarks.stage import variant
 
 BAR = 0.98
 # one caller waits for each call alone; a song keeps a decoder and the worker busy in turns
@@ -55,7 +56,7 @@ def main() -> int:
     seen: dict[str, tuple[list[Turn], list[Turn]]] = {row: ([], []) for row in rows}
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
-        model = make_model(scratch / "model").keras.read_bytes()
+        model = make_model(scratch / "model")
         both = [_start(stack, model, setting) for setting in ("on", "off")]
         for number in range(options.rounds):
             for row, turns in seen.items():
@@ -74,13 +75,13 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _start(stack: ExitStack, model: bytes, setting: str) -> Contender:
+def _start(stack: ExitStack, model: Model, setting: str) -> Contender:
     server = stack.enter_context(served({"SANDBOX": setting, "FEATURE_CACHE_BYTES": "0"}))
     server.start()
     print(f"SANDBOX={setting}: {json.loads(server.ask('GET', '/readyz')[1])['sandbox']}")
-    tensors = server.host(model, {"task": "tensors"})
+    tensors = server.host(model.keras.read_bytes(), {"task": "tensors"})
     server.wait_for_ready(1)
-    songs = server.host(model + bytes(1), None)  # HDF5 ignores bytes behind its end
+    songs = server.host(variant(model), None)
     server.wait_for_ready(2)
     server.wait_for_decoders()
     return Contender(server, Requests(server.token, tensors), Requests(server.token, songs))

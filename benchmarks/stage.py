@@ -143,14 +143,14 @@ def stage(model: Model, folder: Path) -> Iterator[Stage]:
         server.start()
         digests = (
             server.host(model.keras.read_bytes(), None),
-            server.host(_variant(model), {"task": "tensors"}),
+            server.host(variant(model), {"task": "tensors"}),
         )
         server.wait_for_ready(len(digests))
         server.wait_for_decoders()
         yield Stage(engine, server, digests, _original(stack, server, model, folder))
 
 
-def _variant(model: Model) -> bytes:
+def variant(model: Model) -> bytes:
     """Return the model under another digest."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "variant.h5"

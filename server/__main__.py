@@ -21,7 +21,16 @@ import argparse
 import asyncio
 from collections.abc import Callable
 
-from server import app, devcert, key_commands, offline, operating, parts, settings
+from server import (
+    app,
+    devcert,
+    extract_command,
+    key_commands,
+    offline,
+    operating,
+    parts,
+    settings,
+)
 from server.database import DatabaseInUse
 from server.digest import Digest
 from server.errors import BadDigest
@@ -115,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     cert.set_defaults(command=_devcert)
     key_commands.add_commands(commands)
+    extract_command.add_command(commands)
     return parser
 
 
@@ -182,7 +192,7 @@ def _switch(options: argparse.Namespace) -> int:
 def _settings(_options: argparse.Namespace) -> int:
     for row in settings.table():
         now = os.environ.get(row.env)
-        shown = "(set)" if now and row.env == "SIGNING_TOKEN" else now or row.default or "-"
+        shown = "(set)" if now and row.env in settings.SECRETS else now or row.default or "-"
         unit = f" {row.unit}" if row.unit else ""
         print(f"{row.env:<22} {shown}{unit}\n{'':<22} {row.help}")
     return 0

@@ -13,6 +13,7 @@ import resource
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,8 +23,7 @@ from server import allocation, database
 from server.inference.surroundings import remove_stale_folders
 from server.parts import Inference, find_sandbox, logged
 from server.ports import Ports
-from server.repository.sweep import Sweeper
-from server.repository_parts import open_repository, owned
+from server.repository_parts import Repository, open_repository, owned
 from server.settings import WARN_TOKEN_BYTES, Settings
 from server.sites import build_sites
 from server.web.listener import HTTP1, HTTP2_AND_1, listen
@@ -49,13 +49,15 @@ async def serve(settings: Settings, ports: Ports) -> None:
         promoted = asyncio.Event()
         repository = open_repository(settings, ports.layout, promoted.set)
         try:
+            await repository.aliases.load()
             await repository.recovery.reconcile()
+            await repository.partials.load()
             async with asyncio.TaskGroup() as group:
                 sandbox = await find_sandbox(settings)
                 inference = Inference(
                     settings, repository, group, sandbox=sandbox, promoted=promoted
                 )
-                scheduler = _schedule(repository.sweeper, settings.sweep_interval_s)
+                scheduler = _schedule(repository, settings.sweep_interval_s)
                 scrubbing = group.create_task(logged(repository.scrub.run()))
                 try:
                     await inference.engines.reconcile()
@@ -63,6 +65,8 @@ async def serve(settings: Settings, ports: Ports) -> None:
                     allocation.freeze_start()
                     await _listen(settings, ports, sites, stop, inference.intake.stop_waiting)
                 finally:
+                    scheduler.remove_all_jobs()
+                    await repository.sweeper.finish()  # the database closes after it
                     scheduler.shutdown(wait=False)
                     scrubbing.cancel()
                     await inference.close()
@@ -104,9 +108,10 @@ def _watch(grace_s: float) -> None:
     timer.start()
 
 
-def _schedule(sweeper: Sweeper, interval_s: float) -> AsyncIOScheduler:
+def _schedule(repository: Repository, interval_s: float) -> AsyncIOScheduler:
     async def scheduled() -> None:
-        await logged(_swept(sweeper))
+        with suppress(asyncio.CancelledError):  # at a stop, after the sweep has ended
+            await logged(_swept(repository))
 
     scheduler = AsyncIOScheduler(timezone=UTC)
     scheduler.add_job(
@@ -123,8 +128,9 @@ def _schedule(sweeper: Sweeper, interval_s: float) -> AsyncIOScheduler:
     return scheduler
 
 
-async def _swept(sweeper: Sweeper) -> None:
-    await sweeper.sweep()
+async def _swept(repository: Repository) -> None:
+    await repository.sweeper.sweep()
+    await repository.partials.expire()
 
 
 def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ before it is answered.
 ::
 
     nonce   digest PK | until
+    alias   name PK | digest | previous | version | changed_at
+    kept_answer    key PK | asked | sealed | until
     audit   id PK | at | action | digest | by | detail
     model   digest PK | state | size | manifest | record | reason | crashes | registered_at ...
     rejected_at
@@ -25,7 +27,7 @@ import sqlalchemy.exc
 
 from server.commits import READING, Engine
 
-REVISION = "0002"  # newest of migrations/versions; a test holds it against the files
+REVISION = "0004"  # newest of migrations/versions; a test holds it against the files
 MIGRATIONS = Path(__file__).with_name("migrations")
 _SAFE_SQLITE = (3, 51, 3)
 
@@ -53,6 +55,29 @@ nonce = sa.Table(
     "nonce",
     metadata,
     sa.Column("digest", sa.LargeBinary(32), primary_key=True),
+    sa.Column("until", sa.Double, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+
+# names for models; see `server.repository.aliases`
+alias = sa.Table(
+    "alias",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False, index=True),
+    sa.Column("previous", sa.LargeBinary(32)),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("changed_at", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# answers that are given again; see `server.repository.kept_answers`
+kept_answer = sa.Table(
+    "kept_answer",
+    metadata,
+    sa.Column("key", sa.LargeBinary(32), primary_key=True),
+    sa.Column("asked", sa.LargeBinary(32), nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
     sa.Column("until", sa.Double, nullable=False, index=True),
     sqlite_with_rowid=False,
 )

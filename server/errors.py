@@ -83,10 +83,28 @@ class IncompleteBody(MalformedRequest):
     slug, title = "incomplete-body", "The body ended early"
 
 
+class BadEncoding(MalformedRequest):
+    """A body that is not what `Content-Encoding` says, or not all of it."""
+
+    slug, title = "bad-encoding", "The body is not encoded as its head says"
+
+
+class UnknownEncoding(BadEncoding):
+    """A `Content-Encoding` that this path does not read."""
+
+    status, slug, title = 415, "unknown-encoding", "The body is encoded in an unknown way"
+
+
 class MethodNotAllowed(MalformedRequest):
     """A known path asked with a method that it does not take."""
 
     status, slug, title = 405, "method-not-allowed", "The path does not take this method"
+
+
+class NotAcceptable(MalformedRequest):
+    """An answer that is wanted in a form that the route does not have."""
+
+    status, slug, title = 406, "not-acceptable", "The answer is not made in this form"
 
 
 class TooSlow(MalformedRequest):
@@ -129,10 +147,40 @@ class ModelNotFound(NotFound):
     slug, title = "model-not-found", "No model with this digest is registered"
 
 
+class AliasNotFound(NotFound):
+    """Nobody has given this name to a model."""
+
+    slug, title = "alias-not-found", "No model has this name"
+
+
+class FrontendNotFound(NotFound):
+    """No frontend has this id."""
+
+    slug, title = "frontend-not-found", "No frontend has this id"
+
+
 class ModelState(ServerError):
     """A registered model that cannot answer as it is."""
 
     status, slug, title = 409, "model-not-uploaded", "The model is registered, its file is not here"
+
+
+class ModelInUse(ModelState):
+    """A model that names lead to cannot be removed."""
+
+    slug, title = "model-in-use", "The model has names that lead to it"
+
+
+class PreconditionFailed(ServerError):
+    """What was to be changed is not as the client saw it."""
+
+    status, slug, title = 412, "precondition-failed", "It was changed meanwhile"
+
+
+class PreconditionRequired(ServerError):
+    """A change that must say what it saw."""
+
+    status, slug, title = 428, "precondition-required", "Say what you saw: If-Match"
 
 
 class ModelDisabled(ModelState):
@@ -153,76 +201,10 @@ class HeadersTooLarge(ServerError):
     status, slug, title = 431, "headers-too-large", "The headers of the request are too large"
 
 
-class UnreadableSound(ServerError):
-    """The bytes are no sound of a format that the server reads."""
-
-    status, slug, title = 415, "unreadable-sound", "The sound could not be decoded"
-
-
-class EmptySound(UnreadableSound):
-    """No bytes, or a sound file with no samples."""
-
-    slug, title = "empty-sound", "The sound is empty"
-
-
-class LfsPointer(UnreadableSound):
-    """A Git LFS pointer in place of the file that it points to."""
-
-    slug, title = "git-lfs-pointer", "This is a Git LFS pointer, not the file"
-
-
-class TruncatedSound(UnreadableSound):
-    """The file holds less sound than its header declares."""
-
-    slug, title = "truncated-sound", "The sound file is cut short"
-
-
-class WrongExtension(UnreadableSound):
-    """The content is a sound, but not of the format that `ext` names."""
-
-    slug, title = "wrong-extension", "The sound is not of the format that was named"
-
-
-class BadSampleRate(UnreadableSound):
-    """The sample rate is outside 8 to 192 kHz."""
-
-    slug, title = "bad-sample-rate", "The sample rate is out of range"
-
-
-class TooManyChannels(UnreadableSound):
-    """More than 8 channels."""
-
-    slug, title = "too-many-channels", "The sound has too many channels"
-
-
 class UnusableInput(ServerError):
     """The input can be read, but the task cannot use it."""
 
     status, slug, title = 422, "unusable-input", "The input does not fit the task"
-
-
-class SoundTooShort(UnusableInput):
-    """Fewer samples than the task or its frontend needs."""
-
-    slug, title = "sound-too-short", "The sound is too short"
-
-
-class SoundTooLong(UnusableInput):
-    """More sound than the server decodes for one call."""
-
-    slug, title = "sound-too-long", "The sound is too long"
-
-
-class SoundNotFinite(UnusableInput):
-    """The sound holds NaN or infinite samples."""
-
-    slug, title = "sound-not-finite", "The sound holds samples that are no numbers"
-
-
-class BadFeatureRow(UnusableInput):
-    """The CSV is not exactly one row of the model's features."""
-
-    slug, title = "bad-feature-row", "The feature row does not fit the model"
 
 
 class BadManifest(UnusableInput):
@@ -231,10 +213,23 @@ class BadManifest(UnusableInput):
     slug, title = "bad-manifest", "The manifest is not valid"
 
 
+class IdempotencyConflict(ServerError):
+    """An `Idempotency-Key` that was used for another request."""
+
+    status, slug = 422, "idempotency-conflict"
+    title = "The Idempotency-Key was used for another request"
+
+
 class BadModel(ServerError):
     """A file that the server will not load, with the reason."""
 
     status, slug, title = 422, "model-rejected", "The model was rejected"
+
+
+class DigestMismatch(BadModel):
+    """The bytes that were sent are not those that the path names."""
+
+    slug, title = "digest-mismatch", "The file is not the one that the digest names"
 
 
 class WorkerFailed(ServerError):
@@ -263,6 +258,12 @@ class TooManyRequests(Overload):
     """One caller has as much under way as one caller may."""
 
     status, slug, title = 429, "too-many-requests", "Too many requests of one caller at once"
+
+
+class QuotaExceeded(Overload):
+    """The key has asked for as much as it may in a while."""
+
+    status, slug, title = 429, "quota-exceeded", "The key has used up its quota"
 
 
 class ModelNotReady(Overload):

@@ -52,6 +52,8 @@ def _add_keys(commands: Any) -> None:
     )
     make.add_argument("--public-key", help="Ed25519 public key of its owner, 32 bytes in base64")
     make.add_argument("--days", type=float, help="how long it is good; default: without end")
+    make.add_argument("--requests-per-minute", type=int, metavar="N", help="default: no limit")
+    make.add_argument("--bytes-per-hour", type=int, metavar="N", help="default: no limit")
     make.set_defaults(command=make_key)
     listing = actions.add_parser("list", help="list every key; secrets are not shown")
     listing.set_defaults(command=list_keys)
@@ -77,6 +79,13 @@ def make_key(options: argparse.Namespace) -> int:
         **material,
         "scopes": dict.fromkeys(options.scope, patterns),
     }
+    limits = {
+        name: value
+        for name in ("requests_per_minute", "bytes_per_hour")
+        if (value := getattr(options, name)) is not None
+    }
+    if limits:
+        entry["limits"] = limits
     if options.days is not None:
         end = datetime.now(UTC) + timedelta(days=options.days)
         entry["not_after"] = end.isoformat(timespec="seconds")
@@ -93,8 +102,17 @@ def list_keys(_options: argparse.Namespace) -> int:
     path = _path()
     for key in _told(path, lambda: read_keys(path)):
         scopes = " ".join(f"{scope}:{','.join(globs)}" for scope, globs in key.grants.items())
-        print(f"{key.id:<24} {key.algorithm:<12} {_state(key, now):<22} {scopes}")
+        row = f"{key.id:<24} {key.algorithm:<12} {_state(key, now):<22} {scopes} {_limits(key)}"
+        print(row.rstrip())
     return 0
+
+
+def _limits(key: Key) -> str:
+    asked = (
+        (key.limits.requests_per_minute, "requests/minute"),
+        (key.limits.bytes_per_hour, "bytes/hour"),
+    )
+    return " ".join(f"{most} {what}" for most, what in asked if most is not None)
 
 
 def _state(key: Key, now: float) -> str:

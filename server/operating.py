@@ -1,16 +1,16 @@
 """What an operator does with models while no server runs: list them, switch them on and off."""
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import sqlalchemy as sa
-
 from server import database
 from server.commits import Engine
-from server.database import model
 from server.digest import Digest
+from server.repository.audit import OPERATOR
 from server.repository.layout import Layout
 from server.repository.registry import Model, Registry, State
+from server.repository.switching import Change, disabling, enabling
 from server.settings import Settings, SettingsFault
 
 T = TypeVar("T")
@@ -29,31 +29,17 @@ async def list_models(settings: Settings) -> list[Model]:
 
 async def enable(settings: Settings, digest: Digest) -> bool:
     """Let a disabled model predict again; False when it was not disabled."""
-    again = sa.case((model.c.record.is_(None), State.PROMOTED), else_=State.READY)
-    change = (
-        sa.update(model)
-        .where(model.c.digest == digest.raw, model.c.state == State.DISABLED)
-        .values(state=again, reason=None, crashes=0)
-    )
-    return await _change(settings, change)
+    return await _change(settings, enabling(digest, at=time.time(), by=OPERATOR))
 
 
 async def disable(settings: Settings, digest: Digest) -> bool:
     """Switch a model off; False when there was none to switch off."""
-    on = (State.PROMOTED, State.READY)
-    change = (
-        sa.update(model)
-        .where(model.c.digest == digest.raw, model.c.state.in_(on))
-        .values(state=State.DISABLED, reason="an operator switched it off")
-    )
-    return await _change(settings, change)
+    reason = "an operator switched it off"
+    return await _change(settings, disabling(digest, reason, at=time.time(), by=OPERATOR))
 
 
-async def _change(settings: Settings, change: sa.Update) -> bool:
-    async def write(engine: Engine) -> bool:
-        return await engine.write(lambda connection: connection.execute(change).rowcount == 1)
-
-    return await _with_engine(settings, write)
+async def _change(settings: Settings, change: Change) -> bool:
+    return await _with_engine(settings, lambda engine: engine.write(change))
 
 
 async def _with_engine(settings: Settings, work: Callable[[Engine], Awaitable[T]]) -> T:

@@ -76,7 +76,7 @@ class Inference:
         self._registry = repository.registry
         self._pinned = [Digest.parse(text) for text in settings.pinned_models]
         self.decoders = ChildPool(
-            _decoder_kind(settings, sandbox),
+            decoder_kind(settings, sandbox),
             size=settings.decoders,
             max_queue=2 * settings.max_predictions,
             spawn=spawn,
@@ -130,7 +130,7 @@ class Inference:
     def state(self) -> dict[str, Any]:
         """Return how the parts are, for `/readyz`."""
         return {
-            "ready": self.decoders.alive > 0,
+            "ready": self.decoders.alive > 0 and not self.workers.are_lost,
             "decoders": self.decoders.alive,
             "decoder_queue": self.decoders.waiting,
             "predictions": self.predictor.in_flight,
@@ -173,7 +173,8 @@ class Inference:
             await self.workers.evict(digest)
 
 
-def _decoder_kind(settings: Settings, sandbox: Sandbox) -> ChildKind:
+def decoder_kind(settings: Settings, sandbox: Sandbox) -> ChildKind:
+    """Return what decodes sounds."""
     return ChildKind(
         "server.inference.decoder_child",
         {},

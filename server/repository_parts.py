@@ -9,8 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from server import database
+from server.repository.aliases import Aliases
+from server.repository.appending import Appending
 from server.repository.derived import DerivedFiles
 from server.repository.layout import Layout
+from server.repository.partial_files import PartialFiles
+from server.repository.partials import Partials
 from server.repository.recovery import Recovery
 from server.repository.registry import Registry
 from server.repository.scrub import Scrub
@@ -29,6 +33,7 @@ class Repository:
         database.migrate(settings.database)
         self.engine = database.open_engine(settings.database)
         self.registry = Registry(self.engine)
+        self.aliases = Aliases(self.engine)
         self.store = ModelStore(layout)
         self.derived = DerivedFiles(layout)
         self.staging = Staging(
@@ -43,6 +48,16 @@ class Repository:
             staging=self.staging,
             store=self.store,
             on_promoted=on_promoted,
+        )
+        files = PartialFiles(layout)
+        self.appending = Appending(files, self.staging)
+        self.partials = Partials(
+            files,
+            self.staging,
+            self.registry,
+            self.sweeper,
+            most=settings.max_partial_uploads,
+            keep_s=settings.partial_upload_keep_s,
         )
         self.recovery = Recovery(
             layout=layout, registry=self.registry, store=self.store, on_promoted=on_promoted

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+MIN_SECRET_BYTES = 16
 NEVER = datetime.max.replace(tzinfo=UTC)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -29,6 +30,15 @@ class Paths(tuple[str, ...]):
 
     def __str__(self) -> str:
         return {(): "0", ("*",): "1"}.get(self, ",".join(self))
+
+
+class Secret(str):
+    """A text that is shown nowhere; empty: there is none."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Secret(...)" if self else "Secret()"
 
 
 class Names(tuple[str, ...]):
@@ -74,6 +84,12 @@ def _parse_names(text: str) -> Names:
     return Names(name.strip().lower().removesuffix(":443") for name in text.split(","))
 
 
+def _parse_secret(text: str) -> Secret:
+    if len(text.encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"write at least {MIN_SECRET_BYTES} bytes")
+    return Secret(text)
+
+
 def _parse_instant(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
@@ -89,5 +105,6 @@ PARSERS: dict[Any, Callable[[str], Any]] = {
     tuple[str, ...]: _parse_digests,
     Paths: _parse_paths,
     Names: _parse_names,
+    Secret: _parse_secret,
     datetime: _parse_instant,
 }

@@ -4,15 +4,16 @@ Only `app` and `__main__` import this module; the parts of the house receive pla
 """
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from server.setting_values import NEVER, PARSERS, Bind, Names, Paths
+from server.setting_values import MIN_SECRET_BYTES, NEVER, PARSERS, Bind, Names, Paths, Secret
 
-MIN_TOKEN_BYTES = 16
+SECRETS = {"SIGNING_TOKEN", "METRICS_TOKEN"}  # never shown
 WARN_TOKEN_BYTES = 32
 _MIB = 1 << 20
 _SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
@@ -88,6 +89,12 @@ class Settings:
         "MAX_STAGING_BYTES", 32 << 30, "Room for all staged uploads.", unit="bytes", least=1
     )
     max_uploads: int = _setting("MAX_UPLOADS", 16, "Uploads in flight at once.", least=1)
+    max_partial_uploads: int = _setting(
+        "MAX_PARTIAL_UPLOADS", 64, "Unfinished uploads that come in parts (tus).", least=1
+    )
+    partial_upload_keep_s: float = _setting(
+        "PARTIAL_UPLOAD_KEEP_S", 86400.0, "They end when nobody goes on for.", unit="s", least=1
+    )
     min_upload_rate: int = _setting(
         "MIN_UPLOAD_RATE", 1024, "Slowest body, in any 30 s after the grace.", unit="bytes/s"
     )
@@ -170,6 +177,12 @@ class Settings:
     run_as: str = _setting(
         "RUN_AS", "", "`uid:gid` to become for good, once ports and key are open; root only."
     )
+    metrics_open: bool = _setting(
+        "METRICS_OPEN", False, "1: everybody may read `/metrics`; 0: keys with the scope `read`."
+    )
+    metrics_token: Secret = _setting(
+        "METRICS_TOKEN", Secret(), "Whoever sends it as a bearer token may read `/metrics`, too."
+    )
     log_level: str = _setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR.")
 
     @property
@@ -227,7 +240,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
         try:
             value = PARSERS[item.type](text)
         except ValueError as error:
-            faults.append(f"{env}={text!r}: {error}")
+            faults.append(f"{env}{'' if item.type is Secret else f'={text!r}'}: {error}")
             continue
         least = item.metadata["least"]
         if isinstance(value, int | float) and not least <= value < float("inf"):
@@ -252,10 +265,16 @@ def _read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ..
         faults.append("SIGNING_TOKEN and SIGNING_TOKEN_FILE are both set: keep one")
     elif path:
         try:
-            lines = Path(path).read_text("utf-8").splitlines()
+            with Path(path).open(encoding="utf-8") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                lines = file.read().splitlines()
         except (OSError, UnicodeDecodeError) as error:
             faults.append(f"SIGNING_TOKEN_FILE cannot be read: {type(error).__name__}")
             return ()
+        if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
+            faults.append(
+                "SIGNING_TOKEN_FILE: every user may read or write it: take that away (chmod 640)"
+            )
         tokens = tuple(line.strip() for line in lines if line.strip())
         if not tokens:
             faults.append("SIGNING_TOKEN_FILE holds no token")
@@ -263,6 +282,6 @@ def _read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ..
         tokens = (literal,)
     elif not environ.get("KEYS_FILE"):
         faults.append("SIGNING_TOKEN is not set, nor KEYS_FILE: no request could be verified")
-    if any(len(token.strip().encode()) < MIN_TOKEN_BYTES for token in tokens):
-        faults.append(f"a signing token is shorter than {MIN_TOKEN_BYTES} bytes")
+    if any(len(token.strip().encode()) < MIN_SECRET_BYTES for token in tokens):
+        faults.append(f"a signing token is shorter than {MIN_SECRET_BYTES} bytes")
     return tokens

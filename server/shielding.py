@@ -3,6 +3,7 @@
 import asyncio
 import functools
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 T = TypeVar("T")
@@ -10,13 +11,16 @@ P = ParamSpec("P")
 
 
 async def run_to_end(work: Coroutine[Any, Any, T]) -> T:
-    """Run work to its end; a cancellation meanwhile takes effect afterwards."""
+    """Run work to its end; cancellations meanwhile, however many, take effect afterwards."""
     running = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
         if not running.cancelled():
-            await asyncio.wait([running])
+            running.exception()  # its caller hears of the cancellation instead
         raise
 
 

@@ -13,20 +13,35 @@ from quart import Blueprint
 from server.parts import Inference
 from server.ports import Ports
 from server.repository.audit import Audit
+from server.repository.catalog import Catalog
+from server.repository.kept_answers import KeptAnswers
 from server.repository.nonces import Nonces
 from server.repository_parts import Repository
 from server.settings import Settings
 from server.signing.bearer import PURPOSE, BearerTokens
 from server.web import compat
-from server.web.audit import audit_routes
 from server.web.body import BodyMemory, Pace
 from server.web.callers import Callers, Dialect1
+from server.web.direct import DirectRoutes
 from server.web.health import health_routes
-from server.web.predictions import v1_prediction_routes
+from server.web.metrics import MetricsAccess, Watched, metrics_routes
+from server.web.quotas import Quotas
 from server.web.receipts import Receipts, receipt_routes
 from server.web.signed import SignedBodies
 from server.web.site import Site, build_site
-from server.web.tokens import token_routes
+from server.web.v1.aliases import alias_changes, alias_routes
+from server.web.v1.audit import audit_routes
+from server.web.v1.files import file_routes
+from server.web.v1.frontends import frontend_routes
+from server.web.v1.models import Models, change_routes, model_routes
+from server.web.v1.once import SEALING, Once
+from server.web.v1.openapi import openapi_routes
+from server.web.v1.predictions import Predictions, v1_prediction_routes
+from server.web.v1.resumable import Resumable, resumable_routes
+from server.web.v1.sweeps import sweep_routes
+from server.web.v1.tokens import token_routes
+from server.web.v2.models import Parts as V2Parts
+from server.web.v2.routes import v2_routes
 
 
 def build_sites(
@@ -34,7 +49,7 @@ def build_sites(
 ) -> tuple[Site, Site]:
     """Build the API and the upload site."""
     pace = Pace(settings.body_idle_s, settings.min_upload_rate, settings.upload_grace_s)
-    uploads = [
+    uploads: list[Blueprint | DirectRoutes] = [
         compat.upload_test_routes(),
         compat.upload_routes(repository.staging, callers=None, sweeper=repository.sweeper),
     ]
@@ -48,15 +63,18 @@ def build_sites(
 
 def _api(
     settings: Settings, ports: Ports, repository: Repository, inference: Inference
-) -> list[Blueprint]:
+) -> list[Blueprint | DirectRoutes]:
     tokens = BearerTokens(ports.identity.secret(PURPOSE), ports.keys.ring)
     callers = _callers(settings, ports, repository, tokens)
-    bodies = SignedBodies(callers, BodyMemory(settings.max_body_memory))
+    memory = BodyMemory(settings.max_body_memory)
+    bodies = SignedBodies(callers, memory)
     audit = Audit(repository.engine)
+    once = Once(KeptAnswers(repository.engine, ports.identity.secret(SEALING)))
     predictor, most = inference.predictor, settings.max_prediction_bytes
 
     def state() -> dict[str, Any]:
         parts = {"keys": ports.keys.state(), "scrub": repository.scrub.counts}
+        parts["partial_uploads"] = repository.partials.unfinished
         return {**inference.state(), **ports.state(), **parts}
 
     return [
@@ -71,11 +89,56 @@ def _api(
         ),
         compat.upload_routes(repository.staging, callers=callers, sweeper=repository.sweeper),
         compat.prediction_routes(predictor, bodies, max_bytes=most),
-        v1_prediction_routes(predictor, bodies, Receipts(ports.identity), max_bytes=most),
-        token_routes(bodies, tokens, audit, max_ttl_s=settings.token_max_s),
+        v1_prediction_routes(
+            Predictions(predictor, repository.aliases, bodies, inference.contracts, max_bytes=most),
+            Receipts(ports.identity),
+        ),
+        frontend_routes(predictor, inference.contracts, bodies, max_bytes=most),
+        *_models(repository, inference, bodies, once),
+        *v2_routes(
+            V2Parts(repository.registry, repository.aliases, predictor, inference.workers, bodies),
+            memory,
+            state,
+            max_bytes=most,
+        ),
+        token_routes(bodies, tokens, audit, once, max_ttl_s=settings.token_max_s),
         audit_routes(bodies, audit),
         receipt_routes(ports.identity),
         health_routes(state),
+        openapi_routes(),
+        metrics_routes(
+            Watched(state, inference.workers.statistics, inference.workers.memory_of_each),
+            bodies,
+            MetricsAccess(settings.metrics_open, settings.metrics_token),
+        ),
+    ]
+
+
+def _models(
+    repository: Repository, inference: Inference, bodies: SignedBodies, once: Once
+) -> list[Blueprint]:
+    models = Models(
+        repository.registry,
+        Catalog(repository.engine),
+        repository.aliases,
+        repository.recovery,
+        inference.intake,
+        inference.workers,
+        inference.contracts,
+    )
+    return [
+        model_routes(models, bodies, once),
+        change_routes(models, bodies),
+        file_routes(models, repository.staging, repository.sweeper, bodies),
+        resumable_routes(
+            Resumable(
+                repository.partials, repository.appending, repository.staging, repository.registry
+            ),
+            bodies,
+        ),
+        sweep_routes(repository.sweeper, bodies, once),
+        alias_routes(repository.aliases, bodies),
+        alias_changes(repository.aliases, bodies, once),
     ]
 
 
@@ -87,6 +150,7 @@ def _callers(
         tokens,
         Nonces(repository.engine),
         Dialect1(settings.dialect1_paths, settings.dialect1_until.timestamp()),
+        Quotas(),
         max_age_s=settings.signing_max_age_s,
         authorities=settings.authorities,
     )

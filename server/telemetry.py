@@ -4,6 +4,8 @@
 
     2026-11-20T18:00:00.123Z INFO  model promoted digest=3f2a9c... request=5d41402abc4b key=ci
 
+A request that belongs to a caller's trace has its lines say so, with `trace=<32 hex>`.
+
 No secret, no body and no whole digest of user content goes through here.
 """
 
@@ -13,18 +15,24 @@ import time
 from contextvars import ContextVar
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+TRACE_ID: ContextVar[str] = ContextVar("trace_id", default="")  # of the caller's trace
 ACTOR: ContextVar[str] = ContextVar("actor", default="")  # the key id of whoever is verified
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-class _Line(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """Writes an event as one line."""
+
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and a traceback where there is one."""
         stamp = self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z"
         fields = {k: v for k, v in vars(record).items() if k not in _STANDARD}
         if request := REQUEST_ID.get():
             fields["request"] = request
+        if trace := TRACE_ID.get():
+            fields["trace"] = trace
         if key := ACTOR.get():
             fields["key"] = key
         tail = "".join(f" {name}={_quoted(value)}" for name, value in fields.items())
@@ -41,7 +49,7 @@ def _quoted(value: object) -> str:
 def configure_logging(level: str) -> None:
     """Send every log of this process to standard error, one line an event."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line())
+    handler.setFormatter(LineFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of every bad form
     for noisy in ("apscheduler", "alembic", "hypercorn.access", "asyncio"):

@@ -11,18 +11,20 @@ import itsdangerous
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from server import sound_errors, upload_errors  # noqa: F401  # branches of the tree
 from server.errors import every_error
 from server.settings import table
 from server.signing.keyring import Algorithm, Key, KeyRing
 from server.signing.message import Message, open_message
 from server.signing.payload import open_payload
 from server.signing.stream import StreamUnsigner
+from server.web.v1.operations import OPERATIONS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "examples" / "README.md", *sorted(DOCS.rglob("*.md"))]
 README_LINES = 150
-ROUTES = re.compile(r'@bp\.(get|post|put|delete)\("([^"]+)"\)')
+ROUTES = re.compile(r'@(?:bp|routes)\.(get|post|put|patch|delete|head)\("([^"]+)"\)')
 
 
 def test_every_setting_stands_in_the_table_with_its_default() -> None:
@@ -46,10 +48,17 @@ def test_every_problem_has_its_section() -> None:
 
 
 def test_every_route_is_documented() -> None:
-    text = (DOCS / "routes.md").read_text()
-    for module in sorted((ROOT / "server" / "web").glob("*.py")):
+    text = (DOCS / "routes.md").read_text() + (DOCS / "open-inference.md").read_text()
+    text = re.sub(r"<\w+>", "<>", text)  # the docs say what a name stands for
+    for module in sorted((ROOT / "server" / "web").rglob("*.py")):
         for method, path in ROUTES.findall(module.read_text()):
-            assert f"`{method.upper()} {path}`" in text, path
+            assert f"`{method.upper()} {re.sub(r'<[a-z]+>', '<>', path)}`" in text, path
+
+
+def test_every_described_operation_is_documented() -> None:
+    text = re.sub(r"<\w+>", "<>", (DOCS / "routes.md").read_text())
+    for one in OPERATIONS:
+        assert f"`{one.method} {re.sub(r'{.*?}', '<>', one.path)}`" in text, one
 
 
 def test_the_test_vectors_of_the_signatures_hold() -> None:
@@ -112,3 +121,15 @@ def test_the_readme_is_short_and_begins_with_a_command() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= README_LINES
     assert next(k for k, line in enumerate(lines) if line.startswith("$ ")) < 25
+
+
+def test_every_page_is_reached_from_the_first_one() -> None:
+    reached, waiting = set(), [DOCS / "README.md"]
+    while waiting:
+        page = waiting.pop().resolve()
+        if page in reached or not page.is_relative_to(DOCS):
+            continue
+        reached.add(page)
+        targets = re.findall(r"\]\(([^)#]+\.md)(?:#[^)]*)?\)", page.read_text())
+        waiting += [page.parent / target for target in targets if not target.startswith("http")]
+    assert {page.resolve() for page in DOCS.rglob("*.md")} - reached == set()

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "server").rglob("*.py"))
+EVERY = [*MODULES, *sorted((ROOT / "spectrogrampredictor").glob("*.py"))]
 MAX_LINES = 300
 MAX_FUNCTION_LINES = 60
 FORBIDDEN = (
@@ -22,12 +23,12 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("module", MODULES, ids=relative)
+@pytest.mark.parametrize("module", EVERY, ids=relative)
 def test_a_file_holds_one_idea(module: Path) -> None:
     assert len(module.read_text().splitlines()) <= MAX_LINES
 
 
-@pytest.mark.parametrize("module", MODULES, ids=relative)
+@pytest.mark.parametrize("module", EVERY, ids=relative)
 def test_a_function_does_one_thing(module: Path) -> None:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(ast.parse(module.read_text())):
@@ -35,7 +36,7 @@ def test_a_function_does_one_thing(module: Path) -> None:
             assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
 
 
-@pytest.mark.parametrize("module", MODULES, ids=relative)
+@pytest.mark.parametrize("module", EVERY, ids=relative)
 def test_a_module_says_what_it_is_for(module: Path) -> None:
     assert ast.get_docstring(ast.parse(module.read_text()))
 
@@ -57,7 +58,9 @@ def test_a_package_re_exports_nothing(package: Path) -> None:
 
 def test_there_is_one_level_of_packages() -> None:
     deep = [p for p in MODULES if len(p.relative_to(ROOT / "server").parts) > 2]
-    assert [p.parts[-3:-1] for p in deep] == [("migrations", "versions")] * len(deep)
+    # `web` keeps the routes of each surface apart: its own part is how HTTP is spoken
+    known = {("migrations", "versions"), ("web", "v1"), ("web", "v2")}
+    assert {p.parts[-3:-1] for p in deep} == known
 
 
 def test_the_web_process_imports_no_sound_and_no_model_library() -> None:

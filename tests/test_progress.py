@@ -24,6 +24,14 @@ def test_it_is_drawn_at_most_ten_times_a_second() -> None:
     assert screen.getvalue().count("[") < 100
 
 
+def test_the_end_is_drawn_however_soon_it_comes() -> None:
+    screen = Terminal()
+    progress = Progress(screen)
+    for done in range(3):
+        progress.show(done, 2)
+    assert "100%" in screen.getvalue()
+
+
 def test_it_goes_when_it_is_done() -> None:
     screen = Terminal()
     progress = Progress(screen)
@@ -38,3 +46,9 @@ def test_a_file_sees_nothing() -> None:
     progress.show(1, 2)
     progress.clear()
     assert file.getvalue() == ""
+
+
+def test_other_things_than_bytes_are_told_in_their_words() -> None:
+    screen = Terminal()
+    Progress(screen, told=lambda done, total: f"{done} of {total} songs").show(1, 4)
+    assert screen.getvalue().endswith("]  25%  1 of 4 songs")

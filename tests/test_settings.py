@@ -56,9 +56,19 @@ def test_without_settings_of_its_own_memory_is_left_to_the_machine() -> None:
 
 def test_tokens_are_read_from_a_file_oldest_first(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text(f"{TOKEN} one\n\n{TOKEN} two\n")
+    (tmp_path / "tokens").chmod(0o640)
     settings, faults = read_settings({"SIGNING_TOKEN_FILE": str(tmp_path / "tokens")})
     assert faults == []
     assert settings.signing_tokens == (f"{TOKEN} one", f"{TOKEN} two")
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o602])
+def test_a_file_of_tokens_that_everybody_may_open_is_refused(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "tokens").write_text(f"{TOKEN}\n")
+    (tmp_path / "tokens").chmod(mode)
+    _, faults = read_settings({"SIGNING_TOKEN_FILE": str(tmp_path / "tokens")})
+    assert len(faults) == 1
+    assert "chmod 640" in faults[0]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import math
 import struct
 from dataclasses import dataclass
 
-from server.errors import TruncatedSound, UnreadableSound
+from server.sound_errors import TruncatedSound, UnreadableSound
 
 _MOST_CHUNKS = 10_000  # real files have a handful; walking millions would take seconds
 _AU_HEADER = 24

@@ -19,7 +19,7 @@ from server.audio.sniff import check_extension, sniff
 from server.audio.source import SoundBudget, Source
 from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.audio.window import Window, WindowRule, repeat, window_of
-from server.errors import EmptySound
+from server.sound_errors import EmptySound
 
 _ALL = 1 << 62
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.audio.feature_names import FEATURE_NAMES
-from server.errors import BadFeatureRow
+from server.sound_errors import BadFeatureRow
 
 MAX_BYTES = 65_536
 MAX_MAGNITUDE = 1e12

@@ -28,6 +28,7 @@ from server.audio.spectrogram import MAX_HEIGHT, mel_spectrogram
 from server.errors import UnusableInput
 
 _MAX_SIDE = 1024
+HEIGHT, WIDTH = 235, 335  # where nobody asks for others
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,15 @@ class RowFrontend:
         Fewer samples at 22,050 Hz are refused with `SoundTooShort`.
     read : callable
         A sound to float64 (len(names),).
+    text : str
+        What it is, in a sentence.
     """
 
     name: str
     names: tuple[str, ...]
     min_samples: int
     read: Callable[[Analysis], NDArray[np.float64]]
+    text: str
 
     def compute(self, y: NDArray[np.float32]) -> NDArray[np.float64]:
         """Compute the row of mono samples at 22,050 Hz that no other frontend needs."""
@@ -60,6 +64,8 @@ class RowFrontend:
         return {
             "id": self.name,
             "kind": "row",
+            "text": self.text,
+            "shape": [len(self.names)],
             "names": list(self.names),
             "min_samples": self.min_samples,
         }
@@ -81,6 +87,8 @@ class PictureFrontend:
         Fewer samples at 22,050 Hz are refused with `SoundTooShort`.
     draw : callable
         A sound, height and width to float32 (height, width, 1).
+    text : str
+        What it is, in a sentence.
     """
 
     name: str
@@ -89,6 +97,7 @@ class PictureFrontend:
     values: tuple[float, float]
     min_samples: int
     draw: Callable[[Analysis, int, int], NDArray[np.float32]]
+    text: str
 
     def allows(self, height: int, width: int) -> bool:
         """Tell whether a picture of this size can be drawn."""
@@ -141,6 +150,8 @@ class PictureFrontend:
         return {
             "id": self.name,
             "kind": "picture",
+            "text": self.text,
+            "shape": [_within(HEIGHT, self.heights), _within(WIDTH, self.widths), 1],
             "heights": list(self.heights),
             "widths": list(self.widths),
             "values": list(self.values),
@@ -151,7 +162,13 @@ class PictureFrontend:
 Frontend = RowFrontend | PictureFrontend
 
 _TABLE: tuple[Frontend, ...] = (
-    RowFrontend("gtzan-58@1", FEATURE_NAMES, gtzan58.MIN_SAMPLES, gtzan58.gtzan58),
+    RowFrontend(
+        "gtzan-58@1",
+        FEATURE_NAMES,
+        gtzan58.MIN_SAMPLES,
+        gtzan58.gtzan58,
+        "The 58 features of the published GTZAN table.",
+    ),
     PictureFrontend(
         "mel-235x335@1",
         heights=(1, MAX_HEIGHT),
@@ -159,6 +176,7 @@ _TABLE: tuple[Frontend, ...] = (
         values=(0, 1),
         min_samples=1,
         draw=lambda sound, height, width: mel_spectrogram(sound.y, height, width),
+        text="A mel spectrogram, for new models.",
     ),
     PictureFrontend(
         "kaggle-gtzan@1",
@@ -167,6 +185,7 @@ _TABLE: tuple[Frontend, ...] = (
         values=(0, 255),
         min_samples=1,
         draw=kaggle_picture,
+        text="The picture of the Kaggle set, for models that were trained on it.",
     ),
     PictureFrontend(
         "cs467-crop@1",
@@ -175,6 +194,7 @@ _TABLE: tuple[Frontend, ...] = (
         values=(0, 255),
         min_samples=1,
         draw=lambda sound, height, width: cs467.cs467_picture(sound.y, height, width),
+        text="The picture of the server of 2020, for models that were trained on it.",
     ),
 )
 
@@ -187,7 +207,12 @@ def describe_frontends() -> list[dict[str, object]]:
     Returns
     -------
     list of dict
-        One JSON object a frontend: ``id``, ``kind``, ``min_samples``, and ``names`` of a row or
-        ``heights``, ``widths`` and ``values`` of a picture.
+        One JSON object a frontend: ``id``, ``kind``, ``text``, ``shape`` where nobody asks for
+        another, ``min_samples``, and ``names`` of a row or ``heights``, ``widths`` and ``values``
+        of a picture.
     """
     return [frontend.describe() for frontend in FRONTENDS.values()]
+
+
+def _within(size: int, limits: tuple[int, int]) -> int:
+    return min(max(size, limits[0]), limits[1])

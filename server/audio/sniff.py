@@ -20,7 +20,8 @@ two).
 import re
 
 from server.audio.mp3 import parse_frame
-from server.errors import BadExtension, LfsPointer, UnreadableSound, WrongExtension
+from server.errors import BadExtension
+from server.sound_errors import LfsPointer, UnreadableSound, WrongExtension
 
 EXTENSIONS = {
     "wav": "pcm",

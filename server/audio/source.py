@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from server.audio.container import Declared
 from server.audio.mp3 import with_length
 from server.audio.spectrum import SAMPLE_RATE_HZ
-from server.errors import (
+from server.errors import UnusableInput
+from server.sound_errors import (
     BadSampleRate,
     EmptySound,
     SoundNotFinite,
@@ -27,7 +28,6 @@ from server.errors import (
     TooManyChannels,
     TruncatedSound,
     UnreadableSound,
-    UnusableInput,
 )
 
 MIN_RATE_HZ = 8_000

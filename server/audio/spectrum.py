@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from server.errors import SoundTooShort
+from server.sound_errors import SoundTooShort
 
 SAMPLE_RATE_HZ = 22_050
 N_FFT = 2048

@@ -1,12 +1,29 @@
-"""Who may predict now: so many calls in all, and three quarters of them for one caller or model."""
+"""Who may predict now: so many calls in all, three quarters of them for one address, key, model."""
 
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from server.backlog import Backlog, share_of_one
 from server.digest import Digest
 from server.errors import Overload, TooManyRequests
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whose share of the places a call takes.
+
+    Attributes
+    ----------
+    address : str
+        Where it comes from.
+    key : str or None
+        The id of its key; None before it is known, and for the token that everybody shares.
+    """
+
+    address: str
+    key: str | None = None
 
 
 class Admission:
@@ -23,14 +40,19 @@ class Admission:
         self._share = share_of_one(most)
         self._all = Backlog()
         self._of_model: defaultdict[Digest, Backlog] = defaultdict(Backlog)
-        self._of_caller: defaultdict[str, Backlog] = defaultdict(Backlog)
+        self._of_asker: defaultdict[tuple[str, str], Backlog] = defaultdict(Backlog)
 
     @property
     def in_flight(self) -> int:
         """How many calls hold a place."""
         return self._all.amount
 
-    def check(self, caller: str) -> None:
+    @property
+    def share_of_one(self) -> int:
+        """How many calls of one address, key or model may hold a place."""
+        return self._share
+
+    def check(self, asker: Asker) -> None:
         """Refuse a call before its body is read, when it would be refused afterwards.
 
         Raises
@@ -38,31 +60,35 @@ class Admission:
         Overload
             If every place is taken.
         TooManyRequests
-            If this caller has its share of them.
+            If the address or the key has its share of them.
         """
         if self._all.amount >= self._most:
             detail = f"{self._most} predictions are in flight"
             raise Overload(detail, retry_after_s=self._all.wait_s())
-        theirs = self._of_caller.get(caller)
-        if theirs is not None and theirs.amount >= self._share:
-            detail = f"{self._share} predictions of one address are in flight"
-            raise TooManyRequests(detail, retry_after_s=theirs.wait_s())
+        for kind, name in _claims(asker):
+            theirs = self._of_asker.get((kind, name))
+            if theirs is not None and theirs.amount >= self._share:
+                detail = f"{self._share} predictions of one {kind} are in flight"
+                raise TooManyRequests(detail, retry_after_s=theirs.wait_s())
 
     @contextmanager
-    def place(self, model: Digest, caller: str) -> Iterator[None]:
-        """Hold a place while the block runs.
+    def place(self, model: Digest | None, asker: Asker) -> Iterator[None]:
+        """Hold a place while the block runs; without a model where none is run.
 
         Raises
         ------
         Overload, TooManyRequests
             As `check`; or if the model has its share of the places.
         """
-        self.check(caller)
-        of_model = self._of_model.get(model)
+        self.check(asker)
+        of_model = None if model is None else self._of_model.get(model)
         if of_model is not None and of_model.amount >= self._share:
             detail = f"{self._share} predictions of this model are in flight"
             raise Overload(detail, retry_after_s=of_model.wait_s())
-        held = (self._all, self._of_model[model], self._of_caller[caller])
+        claims = _claims(asker)
+        held = [self._all, *(self._of_asker[claim] for claim in claims)]
+        if model is not None:
+            held.append(self._of_model[model])
         for backlog in held:
             backlog.begin()
         try:
@@ -70,7 +96,13 @@ class Admission:
         finally:
             for backlog in held:
                 backlog.end()
-            if not held[1].amount:
+            if model is not None and not self._of_model[model].amount:
                 del self._of_model[model]
-            if not held[2].amount:
-                del self._of_caller[caller]
+            for claim in claims:
+                if not self._of_asker[claim].amount:
+                    del self._of_asker[claim]
+
+
+def _claims(asker: Asker) -> list[tuple[str, str]]:
+    claims = [("address", asker.address)]
+    return claims if asker.key is None else [*claims, ("key", asker.key)]

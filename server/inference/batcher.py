@@ -12,9 +12,9 @@ given the next one as soon as that is full, so that it need not wait between the
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,8 @@ from server.inference.frames import (
     Part,
 )
 from server.inference.pool import ChildPool, Spawn
+from server.inference.statistics import ModelStatistics
+from server.metrics import BATCH_ROWS
 
 _MAX_RANK = 8
 
@@ -37,6 +39,7 @@ _MAX_RANK = 8
 class _Row:
     tensors: Sequence[Part]
     answer: asyncio.Future[list[Part]]
+    came_ns: int = field(default_factory=time.monotonic_ns)
     alone: bool = False
     shapes: tuple[Any, ...] = field(init=False)
 
@@ -59,6 +62,8 @@ class Batcher:
         Starts a task in the task group of the application.
     are_cores_wanted : callable
         Whether other work would have the cores that a single row does not need.
+    statistics : ModelStatistics
+        Counts the batches and their rows.
     """
 
     def __init__(
@@ -69,7 +74,9 @@ class Batcher:
         max_waiting: int,
         spawn: Spawn,
         are_cores_wanted: Callable[[], bool],
+        statistics: ModelStatistics,
     ) -> None:
+        self._statistics = statistics
         self._pool = pool
         self._max_batch = max_batch
         self._max_waiting = max_waiting
@@ -113,7 +120,8 @@ class Batcher:
             return await row.answer
         except asyncio.CancelledError:
             # nobody waits for it, so it takes nobody's place
-            with suppress(ValueError):
+            # (asked first: the error of `remove` would write out the whole row)
+            if row in self._waiting:
                 self._waiting.remove(row)
             raise
 
@@ -165,6 +173,7 @@ class Batcher:
         return batch
 
     async def _run_batch(self, rows: list[_Row], *, is_second: bool) -> None:
+        began_ns = time.monotonic_ns()
         try:
             op = SPARING if self._are_cores_wanted() else PREDICT
             answer = await self._pool.call(_message(op, rows))
@@ -180,9 +189,18 @@ class Batcher:
                 row.alone = True
             self._waiting.extendleft(reversed(rows))
             return
+        self._count(rows, began_ns)
         for row, output in zip(rows, outputs, strict=True):
             if not row.answer.done():
                 row.answer.set_result(output)
+
+    def _count(self, rows: list[_Row], began_ns: int) -> None:
+        took_ns = time.monotonic_ns() - began_ns
+        for row in rows:
+            self._statistics.queue.add(began_ns - row.came_ns)
+        self._statistics.infer.add(took_ns * len(rows), len(rows))
+        self._statistics.batches[len(rows)].add(took_ns)
+        BATCH_ROWS.observe(len(rows))
 
 
 def _message(op: str, rows: list[_Row]) -> BatchMessage:

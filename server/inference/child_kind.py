@@ -44,3 +44,8 @@ class ChildKind:
     check: Callable[[], Awaitable[None]] | None = None
     in_flight: int = 1
     rights: Rights | None = None
+
+    @property
+    def name(self) -> str:
+        """What its children are called in logs and metrics."""
+        return self.module.rpartition(".")[2]

@@ -12,6 +12,7 @@ A crash of the server leaves the file promoted, and the next start judges it aga
 import asyncio
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -22,6 +23,7 @@ from server.inference.process import Child
 from server.inference.sandbox import Rights
 from server.inference.sandbox_level import Sandbox
 from server.inference.workers import ModelWorkers
+from server.metrics import VERDICTS, bounded
 from server.repository.derived import DerivedFiles
 from server.repository.fsops import NewFile
 from server.repository.recovery import Recovery
@@ -36,6 +38,7 @@ _LOOK_S = 60.0
 _GATE_BYTES = 1 << 30
 _WRITTEN_BYTES = 8 << 30  # the largest copy of a repaired file, or converted model
 _CLIENT_PART = (BadModel, WorkerFailed)
+_CODE = re.compile("[a-z][a-z0-9-]{2,30}")
 _VERDICT = ("version", "parameters", "activations", "largest", "flops", "layers")
 
 
@@ -165,11 +168,13 @@ class Intake:
                 declared_anew = True
                 return
             seconds = round(time.monotonic() - started, 2)
+            VERDICTS.labels("ready").inc()
             _log.info("model ready", extra=fields | {"seconds": seconds})
         except _CLIENT_PART as error:
             if not await self._registry.reject(model, error.detail):
                 declared_anew = True
                 return
+            VERDICTS.labels(bounded(_code(error))).inc()
             _log.warning("model rejected", extra=fields | {"reason": error.detail})
         except ServerError as error:
             _log.error("model could not be judged", extra=fields | {"reason": error.detail})
@@ -264,6 +269,12 @@ class Intake:
         for digest in await self._registry.rejected_before(time.time() - self._rejected_keep_s):
             if await self._recovery.remove_rejected(digest):
                 _log.info("rejected file removed", extra={"digest": digest.short})
+
+
+def _code(error: ServerError) -> str:
+    """Return the code of a refusal, as a label: a child may have said anything."""
+    code = error.members.get("reason")
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else error.slug
 
 
 def _verdict(told: Any) -> dict[str, int]:

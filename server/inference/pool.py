@@ -16,11 +16,12 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from server.errors import Overload, ServerError, WorkerFailed
-from server.inference.call_queue import Asked, Calls
+from server.inference.call_queue import Answer, Asked, Calls, settle
 from server.inference.child_kind import ChildKind
 from server.inference.frames import BatchMessage, Message
 from server.inference.memory import process_bytes
 from server.inference.process import Child
+from server.metrics import CHILD_FAILURES
 from server.shielding import whole
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class ChildPool:
         self._alive: set[Child] = set()
         self._busy = 0
         self._failure: ServerError | None = None  # why no child will ever answer again
+        self._is_lost = False
         self._lanes = [spawn(self._lane()) for _ in range(size)]
 
     async def ready(self) -> dict[str, Any]:
@@ -82,6 +84,11 @@ class ChildPool:
         return self._failure is not None
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the last child has failed, and no other has started since."""
+        return self._is_lost and not self._alive and self._failure is None
+
+    @property
     def busy(self) -> int:
         """How many calls are being answered."""
         return self._busy
@@ -94,7 +101,7 @@ class ChildPool:
     @property
     def waiting(self) -> int:
         """How many calls wait for a child."""
-        return self._queue.qsize()
+        return len(self._queue)
 
     async def memory_bytes(self) -> int:
         """Measure what the children take together, in bytes."""
@@ -115,13 +122,8 @@ class ChildPool:
         """
         if self._failure is not None:
             raise self._failure
-        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait((message, answer))
-        except asyncio.QueueFull:
-            raise Overload(f"{self._queue.maxsize} calls wait already") from None
-        if first:
-            self._queue.bring_forward()
+        answer: Answer = asyncio.get_running_loop().create_future()
+        self._queue.put((message, answer), first=first)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -153,11 +155,11 @@ class ChildPool:
                     return
                 failed_starts += 1
                 if not self._alive and failed_starts > 1:  # one may have been bad luck
-                    self._refuse_waiting(error)
+                    self._queue.refuse(error)
                 await asyncio.sleep(_RESTART_PAUSE_S)
                 continue
             self._alive.add(child)
-            failed, failed_starts = False, 0
+            failed, failed_starts, self._is_lost = False, 0, False
             try:
                 if not self._ready.done():
                     self._ready.set_result(child.ready)
@@ -166,7 +168,7 @@ class ChildPool:
                 self._alive.discard(child)
                 await child.end()
             if failed:
-                child.log_last_words(self._kind.module)
+                self._count_failure(child)
 
     async def _is_startable(self) -> bool:
         if self._kind.check is None:
@@ -184,11 +186,11 @@ class ChildPool:
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()  # somebody may never ask
-        self._refuse_waiting(error)
+        self._queue.refuse(error)
 
-    def _refuse_waiting(self, error: ServerError) -> None:
-        while not self._queue.empty():
-            _settle(self._queue.get_nowait()[1], error)
+    def _count_failure(self, child: Child) -> None:
+        child.log_last_words(self._kind.module)
+        CHILD_FAILURES.labels(self._kind.name, child.cause).inc()
 
     def _fields(self, reason: str) -> dict[str, str]:
         return {"child": self._kind.module, "reason": reason}
@@ -202,28 +204,36 @@ class ChildPool:
         try:
             hands = (self._hand(child, over, turns) for _ in range(self._kind.in_flight))
             if any(await asyncio.gather(*hands)):
+                self._lose(child)
                 return True
             if not died.done():
                 return False
+            self._lose(child)
             _log.error("child failed", extra=self._fields("it died while idle"))
             await asyncio.sleep(_RESTART_PAUSE_S)
             return True
         finally:
             died.cancel()
 
+    def _lose(self, child: Child) -> None:
+        """Count a child no longer, at once: what looks for it must not wait for the next."""
+        self._alive.discard(child)
+        self._is_lost = True
+
     async def _hand(self, child: Child, over: asyncio.Future[None], turns: Iterator[int]) -> bool:
         """Give one call after the other to a child; True when it failed in one of them."""
         for _ in turns:
-            job = await self._next(over)
+            job = await self._queue.next(over)
             if job is None:
                 return False
             if child.has_hung_up:
+                self._lose(child)
                 _end(over)
                 self._hand_over(job)
                 return False
             if (failure := await self._give(child, *job)) is not None:
                 _end(over)  # before anybody hears of it: the next call is for the next child
-                _settle(job[1], failure)
+                settle(job[1], failure)
                 await child.end()  # what else it was given fails now
                 return True
         return False
@@ -231,12 +241,12 @@ class ChildPool:
     def _hand_over(self, job: Asked) -> None:
         """Leave a call to the next child: this one died before it was asked."""
         try:
-            self._queue.put_nowait(job)
-        except asyncio.QueueFull:
-            _settle(job[1], WorkerFailed("the process ended before it was asked"))
+            self._queue.put(job)
+        except Overload:
+            settle(job[1], WorkerFailed("the process ended before it was asked"))
 
     async def _give(
-        self, child: Child, message: Message | BatchMessage, answer: asyncio.Future[Message]
+        self, child: Child, message: Message | BatchMessage, answer: Answer
     ) -> WorkerFailed | None:
         """Have a child answer a call; say why when it can answer no more."""
         self._busy += 1
@@ -246,9 +256,9 @@ class ChildPool:
             _log.error("child failed", extra=self._fields(error.detail))
             return error
         except ServerError as error:
-            _settle(answer, error)
+            settle(answer, error)
         except asyncio.CancelledError:
-            _settle(answer, self._failure or Overload("the process was stopped"))
+            settle(answer, self._failure or Overload("the process was stopped"))
             raise
         except Exception:  # a boundary: nobody may wait for an answer that never comes
             _log.exception("child could not be called", extra=self._fields("unforeseen"))
@@ -260,29 +270,7 @@ class ChildPool:
             self._busy -= 1
         return None
 
-    async def _next(self, over: asyncio.Future[None]) -> Asked | None:
-        """Wait for a call whose caller is still there; None when the child can answer no more."""
-        while True:
-            turn = asyncio.ensure_future(self._queue.get())
-            try:
-                either: set[asyncio.Future[Any]] = {turn, over}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            except asyncio.CancelledError:
-                if not turn.cancel():  # a call had come in this very moment
-                    _settle(turn.result()[1], Overload("the process was stopped"))
-                raise
-            if not turn.done():
-                turn.cancel()
-                return None
-            if not turn.result()[1].done():
-                return turn.result()
-
 
 def _end(over: asyncio.Future[None]) -> None:
     if not over.done():
         over.set_result(None)
-
-
-def _settle(answer: asyncio.Future[Message], error: ServerError) -> None:
-    if not answer.done():
-        answer.set_exception(error)

@@ -9,7 +9,6 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,14 +23,16 @@ from server.errors import (
     ModelNotReady,
     ModelState,
     UnusableInput,
-    WorkerFailed,
 )
-from server.inference.admission import Admission
+from server.inference.admission import Admission, Asker
 from server.inference.frames import Message, Part
 from server.inference.intake import Intake
 from server.inference.pool import ChildPool
-from server.inference.preparation import Preparation, Sound
+from server.inference.prediction import Prediction, checked_reply
+from server.inference.preparation import Preparation, Prepared, Sound
+from server.inference.row_beside import take_row, with_row
 from server.inference.sandbox_level import Sandbox
+from server.inference.statistics import ModelStatistics, ending, timed
 from server.inference.workers import ModelWorkers
 from server.repository.registry import Model, State
 
@@ -77,34 +78,6 @@ class ReadyModel:
             "engine": f"{engine['name']} {engine['version']}",
             "precision": engine["precision"],
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """A task's answer to a sound, checked: children may be hostile.
-
-    Attributes
-    ----------
-    array : list of list of float
-        One row of finite numbers, one for each label.
-    labels : list of str
-        What the numbers mean.
-    saturated : bool
-        Whether the answer is one-hot, as of a model that was fed unscaled numbers.
-    frontends : list of str
-        What made the model's tensors.
-    window : str
-        Which part of the sound was used.
-    features : str or None
-        Where the feature row came from: ``client`` or ``derived``.
-    """
-
-    array: list[list[float]]
-    labels: list[str]
-    saturated: bool
-    frontends: list[str]
-    window: str
-    features: str | None
 
 
 class Predictor:
@@ -173,18 +146,41 @@ class Predictor:
         """How many predictions are under way."""
         return self._admission.in_flight
 
-    def check_room(self, caller: str) -> None:
+    @property
+    def share_of_one(self) -> int:
+        """How many predictions one caller may have under way."""
+        return self._admission.share_of_one
+
+    def check_room(self, asker: Asker) -> None:
         """Refuse a call before its body is read, when it would be refused afterwards.
 
         Raises
         ------
         Overload, TooManyRequests
-            If all places, or all that this caller may have, are taken.
+            If all places, or all that this address or key may have, are taken.
         """
-        self._admission.check(caller)
+        self._admission.check(asker)
 
-    async def predict_sound(self, model: ReadyModel, sound: Sound, *, caller: str) -> Prediction:
+    async def predict_sound(
+        self,
+        model: ReadyModel,
+        sound: Sound,
+        *,
+        asker: Asker,
+        row_of: Sequence[str] | None = None,
+    ) -> Prediction:
         """Predict from a sound file and, where given, its feature row.
+
+        Parameters
+        ----------
+        model : ReadyModel
+            Predicts.
+        sound : Sound
+            What from.
+        asker : Asker
+            Whose place it takes.
+        row_of : sequence of str, optional
+            Names of every feature, where the row is to be answered as well.
 
         Raises
         ------
@@ -194,12 +190,14 @@ class Predictor:
         if model.takes_tensors:
             raise UnusableInput("the model takes tensors, not a sound: POST them to /v1")
         binding = model.binding
-        async with self._place(model, caller):
-            prepared = await self._preparation.prepare(sound, binding)
+        async with self._place(model, asker) as counted:
+            with timed(counted.inputs):
+                prepared = await self._prepared(sound, binding, row_of)
             outputs = await self._workers.predict(model.digest, model.record, prepared.tensors)
             asked = {"op": "decode", "binding": binding}
-            answer = await self._decoders.call(Message(asked, outputs), first=True)
-        array, saturated = _checked(answer.fields.get("reply"), binding)
+            with timed(counted.outputs):
+                answer = await self._decoders.call(Message(asked, outputs), first=True)
+        array, saturated = checked_reply(answer.fields.get("reply"), binding)
         if saturated:
             self.saturated_answers += 1
             fields = {"digest": model.digest.short}
@@ -211,10 +209,19 @@ class Predictor:
             frontends=[item["frontend"] for item in binding["inputs"]],
             window=prepared.window,
             features=prepared.features,
+            row=prepared.row,
         )
 
+    async def _prepared(
+        self, sound: Sound, binding: Mapping[str, Any], row_of: Sequence[str] | None
+    ) -> Prepared:
+        if row_of is None:
+            return await self._preparation.prepare(sound, binding)
+        wide = with_row(binding, row_of, is_given=bool(sound.csv.strip()))
+        return take_row(await self._preparation.prepare(sound, wide), wide)
+
     async def predict_tensors(
-        self, model: ReadyModel, tensors: Sequence[Part], *, caller: str
+        self, model: ReadyModel, tensors: Sequence[Part], *, asker: Asker
     ) -> list[Part]:
         """Run a model on one row of tensors that fit its binding.
 
@@ -228,33 +235,54 @@ class Predictor:
         ServerError
             Whatever keeps the model from answering.
         """
-        async with self._place(model, caller):
-            return await self._workers.predict(model.digest, model.record, tensors)
+        (outputs,) = await self.predict_rows(model, [tensors], asker=asker)
+        return outputs
+
+    async def predict_rows(
+        self, model: ReadyModel, rows: Sequence[Sequence[Part]], *, asker: Asker
+    ) -> list[list[Part]]:
+        """Run a model on several rows, in the place of one call; the first that fails ends all."""
+        workers, digest, record = self._workers, model.digest, model.record
+        async with self._place(model, asker):
+            if len(rows) == 1:
+                return [await workers.predict(digest, record, rows[0])]
+            try:
+                async with asyncio.TaskGroup() as group:
+                    runs = [group.create_task(workers.predict(digest, record, r)) for r in rows]
+            except ExceptionGroup as failed:
+                raise failed.exceptions[0] from None
+            return [run.result() for run in runs]
+
+    async def prepare(self, sound: Sound, binding: Mapping[str, Any], *, asker: Asker) -> Prepared:
+        """Make tensors of a sound that no model is fed with.
+
+        Raises
+        ------
+        ServerError
+            Whatever is wrong with the sound, or keeps it from being decoded.
+        """
+        self._sandbox.check()
+        with self._admission.place(None, asker):
+            async with self._until_deadline():
+                return await self._preparation.prepare(sound, binding)
 
     @asynccontextmanager
-    async def _place(self, model: ReadyModel, caller: str) -> AsyncIterator[None]:
-        """Hold a place until the deadline."""
-        with self._admission.place(model.digest, caller):
-            try:
-                async with asyncio.timeout(self._deadline_s) as deadline:
-                    yield
-            except TimeoutError:
-                if not deadline.expired():
-                    raise
-                raise DeadlinePassed(f"it took longer than {self._deadline_s:g} s") from None
+    async def _place(self, model: ReadyModel, asker: Asker) -> AsyncIterator[ModelStatistics]:
+        """Hold a place until the deadline, and count what becomes of the call."""
+        counted = self._workers.statistics.of(model.digest)
+        with self._admission.place(model.digest, asker), ending(counted):
+            async with self._until_deadline():
+                yield counted
 
-
-def _checked(reply: Any, binding: Mapping[str, Any]) -> tuple[list[list[float]], bool]:
-    """Take over a decoder's reply; it may be hostile."""
-    try:
-        (row,) = reply["array"]
-        numbers = [float(value) for value in row]
-        saturated = bool(reply["saturated"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise WorkerFailed("the process answered nonsense") from error
-    if len(numbers) != len(binding["labels"]) or not all(map(math.isfinite, numbers)):
-        raise WorkerFailed("the process answered nonsense")
-    return [numbers], saturated
+    @asynccontextmanager
+    async def _until_deadline(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._deadline_s) as deadline:
+                yield
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise DeadlinePassed(f"it took longer than {self._deadline_s:g} s") from None
 
 
 def _refusal(model: Model) -> Exception:

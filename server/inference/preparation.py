@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from server.digest import Digest
 from server.errors import WorkerFailed
@@ -21,6 +21,7 @@ from server.inference.pool import ChildPool, Spawn
 
 _KNOWN, _VALUE = "known:", "value:"
 _SOURCES = (None, "client", "derived")
+Source = Literal["client", "derived"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Sound:
 
     Attributes
     ----------
-    data : bytes
+    data : bytes or memoryview
         A sound file.
     ext : str or None
         The format that the caller named.
@@ -39,7 +40,7 @@ class Sound:
         Of `data`, where it is known already.
     """
 
-    data: bytes
+    data: bytes | memoryview
     ext: str | None
     csv: bytes
     digest: Digest | None = None
@@ -57,11 +58,14 @@ class Prepared:
         Which part of the sound was used.
     features : str or None
         Where the feature row came from: ``client`` or ``derived``.
+    row : mapping of str to float, or None
+        The row by name, where it is told.
     """
 
     tensors: Sequence[Part]
     window: str
-    features: str | None
+    features: Source
+    row: Mapping[str, float] | None = None
 
 
 class Preparation:

@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 from contextlib import ExitStack, suppress
@@ -15,7 +16,6 @@ from server.errors import (
     BadModel,
     MalformedRequest,
     ServerError,
-    UnreadableSound,
     UnusableInput,
     WorkerFailed,
     every_error,
@@ -27,6 +27,7 @@ from server.inference.mailbox import Mailbox
 from server.inference.memory_watch import MemoryWatch
 from server.inference.sandbox import Rights
 from server.shielding import run_to_end
+from server.sound_errors import UnreadableSound
 
 _log = logging.getLogger(__name__)
 _WORDS_BYTES = 8192
@@ -70,6 +71,7 @@ class Child:
         self._channel = channel
         self._folder = folder
         self._max_bytes: int | None = None
+        self._took_too_much = False
         self.pid = self._transport.get_pid()
         self.ready: dict[str, Any] = {}
 
@@ -177,6 +179,7 @@ class Child:
                 answer = await self._channel.ask(message, timeout_s=timeout_s)
         except WorkerFailed as error:
             if watch.reason:
+                self._took_too_much = True
                 raise WorkerFailed(watch.reason) from error
             raise
         if (problem := answer.fields.get("problem")) is not None:
@@ -205,6 +208,18 @@ class Child:
         self._transport.close()  # kills the process where it still runs
         await self._output.ended.wait()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    @property
+    def cause(self) -> str:
+        """Why it has ended, in a word: a forbidden system call is `sandbox`."""
+        status = self._transport.get_returncode()
+        if self._took_too_much:
+            return "memory"
+        if status == -signal.SIGSYS:
+            return "sandbox"
+        if status == -signal.SIGKILL:
+            return "killed"  # by us, as a rule: it took too long or answered nonsense
+        return "exit" if status is None or status >= 0 else "signal"
 
     def log_last_words(self, module: str) -> None:
         """Log the end of what the process wrote to standard error, after it has ended."""

@@ -106,9 +106,18 @@ class Residents:
         return sum(resident.pool.alive for resident in self._residents.values())
 
     @property
+    def lost(self) -> int:
+        """How many workers have died and are not replaced yet."""
+        return sum(resident.pool.is_lost for resident in self._residents.values())
+
+    @property
     def memory_bytes(self) -> int:
         """What all take together."""
         return sum(resident.memory_bytes for resident in self._residents.values())
+
+    def memory_of_each(self) -> dict[Digest, int]:
+        """Return what each takes."""
+        return {digest: each.memory_bytes for digest, each in self._residents.items()}
 
     def fits(self, more_bytes: int) -> bool:
         """Tell whether one more model fits; the first always does until it has been measured."""
@@ -208,6 +217,16 @@ class Residents:
         if resident is not None and only in (None, resident):
             del self._residents[digest]
             await resident.pool.close()
+
+    async def retire(self, digest: Digest) -> None:
+        """Unload a model that nobody asks for any more, once the last call has ended."""
+        resident = self._residents.get(digest)
+        if resident is None:
+            return
+        async with self._room:
+            while resident.users:
+                await self._room.wait()
+        await self.evict(digest, only=resident)
 
     async def _keep_within_budget(self) -> None:
         while self.memory_bytes > self._budget.memory_bytes:

@@ -21,6 +21,7 @@ from server.inference.child_kind import ChildKind
 from server.inference.frames import Part
 from server.inference.pool import ChildPool, Spawn
 from server.inference.residents import Budget, Resident, Residents
+from server.inference.statistics import Statistics
 
 _log = logging.getLogger(__name__)
 _MAX_WAITING = 64
@@ -64,6 +65,11 @@ class ModelWorkers:
         Called after it answered again.
     are_cores_wanted : callable
         Whether other work would have the cores that a single row does not need.
+
+    Attributes
+    ----------
+    statistics : Statistics
+        What each model has done.
     """
 
     def __init__(
@@ -81,7 +87,9 @@ class ModelWorkers:
         self._on_crash = on_crash
         self._on_recovery = on_recovery
         self._are_cores_wanted = are_cores_wanted
+        self.statistics = Statistics()
         self._crashed: set[Digest] = set()
+        self._unloaded: set[Digest] = set()
         self._residents = Residents(budget)
         self._loads: dict[Digest, asyncio.Future[None]] = {}  # until their place is made
         self._closed = False
@@ -102,9 +110,18 @@ class ModelWorkers:
         return self._residents.workers
 
     @property
+    def are_lost(self) -> bool:
+        """Whether the last worker has died, and none has been started again yet."""
+        return self._residents.lost > 0 and not self.alive
+
+    @property
     def memory_bytes(self) -> int:
         """What the loaded models take, as last measured."""
         return self._residents.memory_bytes
+
+    def memory_of_each(self) -> dict[Digest, int]:
+        """Return what each loaded model takes, as last measured."""
+        return self._residents.memory_of_each()
 
     @property
     def has_room(self) -> bool:
@@ -119,6 +136,7 @@ class ModelWorkers:
         ServerError
             If it does not load.
         """
+        self._unloaded.discard(digest)
         async with self._use(digest, record):
             pass
 
@@ -149,6 +167,21 @@ class ModelWorkers:
     async def evict(self, digest: Digest) -> None:
         """Unload a model at once."""
         await self._residents.evict(digest)
+
+    def retire(self, digest: Digest) -> None:
+        """Have a model unloaded that nobody asks for any more, once the last call has ended."""
+        self._spawn(self._residents.retire(digest))
+
+    def unload(self, digest: Digest) -> None:
+        """Have a model unloaded, and call it so until it is loaded or asked for again."""
+        self._unloaded.add(digest)
+        self.retire(digest)
+
+    def is_available(self, digest: Digest) -> bool:
+        """Tell whether a model was not unloaded by hand, and its worker has not just died."""
+        resident = self._residents.get(digest)
+        is_lost = resident is not None and resident.pool.is_lost
+        return digest not in self._unloaded and not is_lost
 
     async def close(self) -> None:
         """Unload every model, and load no more."""
@@ -229,7 +262,9 @@ class ModelWorkers:
             max_waiting=_MAX_WAITING,
             spawn=self._spawn,
             are_cores_wanted=self._are_cores_wanted,
+            statistics=self.statistics.of(digest),
         )
         resident = Resident(pool, batcher, expected_bytes)
         self._residents.put(digest, resident)
+        self._unloaded.discard(digest)
         return resident

@@ -15,6 +15,7 @@ from server.shielding import whole
 from server.telemetry import ACTOR
 
 SERVER = "server"  # who acts when no request does: a sweep, intake, a crash
+OPERATOR = "operator"  # who acts at the command line
 MAX_ENTRIES = 1000  # of one page
 # the driver's own way: there is nothing to compile, and every registration comes by here
 _ADD = 'INSERT INTO audit (at, action, digest, "by", detail) VALUES (?, ?, ?, ?, ?)'
@@ -30,7 +31,11 @@ class Action(StrEnum):
     READY = "ready"
     REJECTED = "rejected"
     DISABLED = "disabled"
+    ENABLED = "enabled"
     FILE_GONE = "file gone"
+    REMOVED = "removed"
+    ALIAS = "alias set"
+    ALIAS_GONE = "alias removed"
     TOKEN = "token minted"  # noqa: S105  # no secret
 
 

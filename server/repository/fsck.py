@@ -193,8 +193,15 @@ class Fsck:
 
     async def _set_aside(self, name: Path) -> bool:
         new = self._layout.quarantine / name.name
-        await asyncio.to_thread(fsops.set_aside, self._disk, name, new)
+        await asyncio.to_thread(self._move, name, new)
         return True
+
+    def _move(self, name: Path, new: Path) -> None:
+        """Move a name into another folder; returns once that is on disk."""
+        fsops.make_folders(self._disk, new.parent)
+        self._disk.rename(name, new)
+        for folder in (new.parent, name.parent):
+            self._disk.flush_folder(folder)
 
 
 def _derived(model: Model) -> Digest | None:

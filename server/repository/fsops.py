@@ -19,12 +19,14 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from server.digest import Digest
 
 Status = os.stat_result
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 READ_ONLY = 0o440  # of every file that got its name here: no child process may change a model
+GROWING = 0o600  # until it is whole
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL}
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE = os.O_RDWR | os.O_CLOEXEC
@@ -42,6 +44,14 @@ class Disk:
     def create(self, name: Path) -> int:
         """Open a new file under a name that is free."""
         return os.open(name, os.O_CREAT | os.O_EXCL | _WRITE, READ_ONLY)
+
+    def open_growing(self, name: Path) -> int:
+        """Open a file that is written bit by bit, at its end; made when it is not there."""
+        return os.open(name, os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | _WRITE, GROWING)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Drop what an open file holds behind so many bytes."""
+        os.ftruncate(fd, size)
 
     def open(self, name: Path) -> int:
         """Open what has a name for reading, without following a link and without waiting."""
@@ -156,17 +166,19 @@ class NewFile:
         except (OSError, AttributeError) as error:  # some systems have no O_TMPFILE at all
             if isinstance(error, OSError) and error.errno not in _NO_UNNAMED:
                 raise
-            self._part = _part_name(folder)
+            self._part = part_name(folder)
             self.fd = disk.create(self._part)
+
+    @classmethod
+    def of_open(cls, disk: Disk, fd: int) -> Self:
+        """Take over an open file that has a name of its own, which its owner gives up."""
+        file = cls.__new__(cls)
+        file._disk, file._part, file.fd = disk, None, fd
+        return file
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Append all of some pieces."""
-        written = self._disk.write(self.fd, pieces)
-        for piece in pieces:
-            view = memoryview(piece)[written:]
-            written = max(0, written - len(piece))
-            while view:
-                view = view[self._disk.write(self.fd, [view]) :]
+        write_all(self._disk, self.fd, pieces)
 
     def flush(self) -> None:
         """Wait until the bytes are on disk; after an error the file must be abandoned.
@@ -195,6 +207,16 @@ class NewFile:
             self._disk.close(self.fd)
 
 
+def write_all(disk: Disk, fd: int, pieces: Sequence[bytes | memoryview]) -> None:
+    """Append all of some pieces to an open file."""
+    written = disk.write(fd, pieces)
+    for piece in pieces:
+        view = memoryview(piece)[written:]
+        written = max(0, written - len(piece))
+        while view:
+            view = view[disk.write(fd, [view]) :]
+
+
 def link_file(disk: Disk, fd: int, name: Path) -> bool:
     """Link an open file to `name`, not flushed yet; False when the name was taken."""
     try:
@@ -212,7 +234,7 @@ def replace_file(disk: Disk, fd: int, name: Path) -> None:
     OSError
         If that cannot be replaced: a folder with something in it.
     """
-    part = _part_name(name.parent)
+    part = part_name(name.parent)
     disk.link(fd, part)
     try:
         try:
@@ -229,14 +251,6 @@ def remove_file(disk: Disk, name: Path) -> None:
     """Remove a name; returns once that is on disk."""
     disk.unlink(name)
     disk.flush_folder(name.parent)
-
-
-def set_aside(disk: Disk, name: Path, new: Path) -> None:
-    """Move a name into another folder; returns once that is on disk."""
-    make_folders(disk, new.parent)
-    disk.rename(name, new)
-    for folder in (new.parent, name.parent):
-        disk.flush_folder(folder)
 
 
 def make_folders(disk: Disk, folder: Path) -> None:
@@ -258,23 +272,6 @@ def is_unchanged(before: Status, after: Status) -> bool:
     return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
 
 
-def try_link(disk: Disk, source: Path, target: Path) -> None:
-    """Write a file in `source` and link it into `target`, then remove it.
-
-    Raises
-    ------
-    OSError
-        If the folders cannot be written, or a link between them cannot be made.
-    """
-    file = NewFile(disk, source)
-    name = _part_name(target)
-    try:
-        file.link(name)
-    finally:
-        file.close()
-        disk.unlink(name)
-
-
 def is_part(name: str) -> bool:
     """Tell whether a name is a stand-in."""
     return name.startswith(_PART)
@@ -294,5 +291,6 @@ def remove_parts(disk: Disk, folder: Path) -> int:
     return removed
 
 
-def _part_name(folder: Path) -> Path:
+def part_name(folder: Path) -> Path:
+    """Return a stand-in name that is free."""
     return folder / f"{_PART}{secrets.token_hex(8)}"

@@ -13,7 +13,9 @@
     uploads_tmp/                     UPLOADS_DIR, on the same file system
       <32 hex>.upload                a complete upload that waits for a sweep
       <any other name>               a file that somebody put here by hand; judged like an upload
-      .<name>                        never looked at
+      .partial-<32 hex>              an upload that comes in parts, so far; see `partials`
+      .partial-<32 hex>.json         whose it is and what it should become
+      .<any other name>              never looked at
 
 A model is reachable under its digest or not at all: files get their name by a link, whole and on
 disk.
@@ -31,6 +33,8 @@ from server.repository.fsops import Disk
 UPLOAD_NAME = re.compile(r"[0-9a-f]{32}\.upload")
 _MODEL_NAME = re.compile(r"[0-9a-f]{64}")
 _DERIVED = ".onnx"
+_UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
+_PARTIAL, _NOTE = ".partial-", ".json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,22 @@ class Layout:
         """Return an unused name for a complete upload."""
         return self.uploads / f"{secrets.token_hex(16)}.upload"
 
+    def partial(self, upload: str) -> Path:
+        """Return the path of an upload that comes in parts."""
+        return self.uploads / f"{_PARTIAL}{upload}"
+
+    def partial_note(self, upload: str) -> Path:
+        """Return the path of what is noted of such an upload."""
+        return self.uploads / f"{_PARTIAL}{upload}{_NOTE}"
+
+    def partials(self) -> tuple[set[str], set[str]]:
+        """List the uploads that come in parts: those that have bytes, and those that have notes."""
+        names = [name for name in self.disk.names(self.uploads) if name.startswith(_PARTIAL)]
+        ids = [name.removeprefix(_PARTIAL) for name in names]
+        bare = {upload for upload in ids if _UPLOAD_ID.fullmatch(upload)}
+        noted = {upload.removesuffix(_NOTE) for upload in ids if upload.endswith(_NOTE)}
+        return bare, {upload for upload in noted if _UPLOAD_ID.fullmatch(upload)}
+
     def stored(self) -> list[Digest]:
         """List the digests that have a file in the store, in order."""
         names = self.disk.names(self.models)
@@ -99,7 +119,7 @@ class Layout:
         for setting, folder in (("MODELS_DIR", self.models), ("UPLOADS_DIR", self.uploads)):
             try:
                 fsops.make_folders(self.disk, folder)
-                fsops.try_link(self.disk, folder, folder)
+                _try_link(self.disk, folder, folder)
             except OSError as error:
                 found.append(f"{setting}={folder}: cannot be written ({error.strerror})")
         if found:
@@ -110,10 +130,27 @@ class Layout:
             )
         else:
             try:
-                fsops.try_link(self.disk, self.uploads, self.models)
+                _try_link(self.disk, self.uploads, self.models)
             except OSError as error:
                 found.append(
                     f"UPLOADS_DIR={self.uploads} and MODELS_DIR={self.models} must be on one file "
                     f"system, because promotion links files ({error.strerror})"
                 )
         return found
+
+
+def _try_link(disk: Disk, source: Path, target: Path) -> None:
+    """Write a file in `source` and link it into `target`, then remove it.
+
+    Raises
+    ------
+    OSError
+        If the folders cannot be written, or a link between them cannot be made.
+    """
+    file = fsops.NewFile(disk, source)
+    name = fsops.part_name(target)
+    try:
+        file.link(name)
+    finally:
+        file.close()
+        disk.unlink(name)

@@ -23,6 +23,7 @@ from server.repository import fsops
 from server.repository.layout import Layout
 from server.repository.registry import Registry, State
 from server.repository.store import ModelStore
+from server.repository.switching import Change
 from server.shielding import whole
 
 DAMAGED = "its file was damaged on the server's disk; upload it again"
@@ -116,6 +117,34 @@ class Recovery:
                 return False
             await asyncio.to_thread(self._store.remove, digest)
         return True
+
+    @whole
+    async def remove(self, digest: Digest, change: Change) -> bool:
+        """Remove a model's record, by a change that does so, and its file; False without record.
+
+        Raises
+        ------
+        OSError
+            If the disk cannot remove it.
+        """
+        known = await self._registry.get(digest)
+        async with self._store.turn(digest):
+            if not await self._registry.apply(digest, change):
+                return False
+            await asyncio.to_thread(self._store.remove, digest)
+        _log.info("model removed", extra={"digest": digest.short})
+        if known is not None and known.record is not None and "derived" in known.record:
+            await self._remove_derived(Digest.parse(known.record["derived"]))
+        return True
+
+    async def _remove_derived(self, digest: Digest) -> None:
+        """Remove a derived file unless another model has the same."""
+        for state in (State.READY, State.DISABLED):
+            for model in await self._registry.in_state(state):
+                if (model.record or {}).get("derived") == digest.hex:
+                    return
+        name = self._layout.derived(digest)
+        await asyncio.to_thread(fsops.remove_file, self._layout.disk, name)
 
     @whole
     async def condemn(self, digest: Digest) -> bool:

@@ -32,6 +32,7 @@ from server.digest import Digest
 from server.repository.audit import Action, actor, note
 from server.repository.model import Model, State, manifest_text, read_model
 from server.repository.recent import Recent
+from server.repository.switching import Change
 from server.shielding import whole
 
 __all__ = ["CRASHES_ALLOWED", "Model", "Registry", "State"]
@@ -201,6 +202,11 @@ class Registry:
     async def clear_crashes(self, digest: Digest) -> None:
         """Forget earlier crashes, after an answer."""
         await self._move(digest, [State.READY], {"crashes": 0})
+
+    @whole
+    async def apply(self, digest: Digest, change: Change) -> bool:
+        """Make a change of `server.repository.switching`; True when it changed something."""
+        return await self._write(digest, change)
 
     async def in_state(self, state: State, *, limit: int = -1) -> list[Model]:
         """List the models in a state other than `registered`, the latest promoted first."""

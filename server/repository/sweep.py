@@ -20,13 +20,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from server.digest import Digest
-from server.errors import Overload
+from server.errors import ModelNotFound, Overload
+from server.metrics import SWEEPS, SWEPT
 from server.repository.batch import MAX_FILES, Batches
 from server.repository.layout import Layout
 from server.repository.quiet import Left, Quiet, size_of
 from server.repository.registry import Model, Registry
-from server.repository.staging import StagedUpload, Staging, on_disk
+from server.repository.staging import StagedUpload, Staging
 from server.repository.store import ModelStore
+from server.repository.threads import on_disk
 from server.shielding import run_to_end, whole
 
 _MAX_WAITING = 8
@@ -107,18 +109,34 @@ class Sweeper:
         finally:
             self._waiting -= 1
 
+    async def finish(self) -> None:
+        """Return when no sweep is under way."""
+        async with self._lock:
+            return
+
     @whole
-    async def settle(self, upload: StagedUpload) -> None:
-        """Store an upload whose sender may register: the second half of a signed upload.
+    async def settle(self, upload: StagedUpload, *, registers: bool = True) -> None:
+        """Store an upload at once, in place of a sweep.
+
+        Parameters
+        ----------
+        upload : StagedUpload
+            Complete.
+        registers : bool
+            Whether its sender may register it as well.
 
         Raises
         ------
+        ModelNotFound
+            If nobody has registered it, or somebody has removed it meanwhile.
         StorageFull
             If the disk has no room for it.
         ServerError
             If the disk fails.
         """
         async with self._store.turn(upload.digest):
+            if not registers and await self._registry.get(upload.digest) is None:
+                raise ModelNotFound
             judged_again = await self._registry.register(upload.digest)
             adopted = await on_disk(lambda: self._store.adopt_new(upload.file, upload.digest))
             promoted = await self._registry.promote(upload.digest, upload.size)
@@ -152,6 +170,10 @@ class Sweeper:
             kept.update(names[judged:])
             left_bytes = await asyncio.to_thread(size_of, self._layout, kept)
             self._staging.count_waiting(left_bytes, since=published)
+            SWEEPS.inc()
+            SWEPT.labels("promoted").inc(len(report.promoted))
+            SWEPT.labels("discarded").inc(report.discarded)
+            SWEPT.labels("left").inc(report.left)
             if report.promoted or report.discarded:
                 counts = {"promoted": len(report.promoted), "discarded": report.discarded}
                 _log.info("sweep", extra=counts)

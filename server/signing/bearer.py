@@ -24,7 +24,15 @@ import itsdangerous
 from server.errors import BadSignature
 from server.signing.keyfile import OPERATOR
 from server.signing.keyring import KeyRing, decode_canonical
-from server.signing.principal import EVERYTHING, Dialect, Grants, Principal, Scope
+from server.signing.principal import (
+    EVERYTHING,
+    NO_LIMITS,
+    Dialect,
+    Grants,
+    Limits,
+    Principal,
+    Scope,
+)
 
 PURPOSE = b"bearer tokens"
 _SALT = b"spectrogrampredictor.bearer"
@@ -116,17 +124,16 @@ class BearerTokens:
         if self._clock() >= said["exp"]:
             raise BadSignature("token is over")
         granted = {Scope(scope): tuple(globs) for scope, globs in said["scopes"].items()}
+        grants, limits = self._of_key(said["kid"])
         return Principal(
-            said["kid"],
-            Dialect.BEARER,
-            (self._grants_of(said["kid"]), granted),
-            said.get("max_bytes"),
+            said["kid"], Dialect.BEARER, (grants, granted), said.get("max_bytes"), limits
         )
 
-    def _grants_of(self, key_id: str) -> Grants:
+    def _of_key(self, key_id: str) -> tuple[Grants, Limits]:
+        """Return what the key of a token may do."""
         if key_id == OPERATOR:
-            return EVERYTHING
+            return EVERYTHING, NO_LIMITS
         key = self._keys().find(key_id)
         if key is None:
             raise BadSignature("the key of the token is no longer good")
-        return key.grants
+        return key.grants, key.limits

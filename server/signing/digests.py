@@ -51,6 +51,11 @@ class ContentDigest:
             raise BadSignature("content-digest")
         return cls(found[1], raw)
 
+    @property
+    def sha256(self) -> Digest | None:
+        """The SHA-256, where it is one."""
+        return Digest(self.raw) if self.algorithm == "sha-256" else None
+
 
 NOTHING = ContentDigest("sha-256", hashlib.sha256().digest())  # of a message without a body
 

@@ -5,11 +5,12 @@
     {"keys": [
       {"id": "notebook", "algorithm": "hmac-sha256", "secret": "<base64, at least 32 bytes>",
        "scopes": {"register": ["*"], "predict": ["3f2a*"]},
-       "not_before": "2026-11-01T00:00:00Z", "not_after": "...", "disabled": false},
+       "not_before": "2026-11-01T00:00:00Z", "not_after": "...", "disabled": false,
+       "limits": {"requests_per_minute": 600, "bytes_per_hour": 10000000000}},
       {"id": "robot", "algorithm": "ed25519", "public_key": "<base64 of 32 bytes>", "scopes": ...},
       {"id": "old", "algorithm": "itsdangerous", "secret": "<a token>", "scopes": ...}]}
 
-A scope names patterns of model digests. The last three members may be left out.
+A scope names patterns of model digests. The last four members of the first may be left out.
 """
 
 import base64
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from server.signing.keyring import TOKEN_ID, Algorithm, Key, KeyRing
-from server.signing.principal import Grants, Scope
+from server.signing.principal import Grants, Limits, Scope
 
 PATTERN = re.compile(r"[0-9a-f*?]{1,64}")  # of model digests
 OPERATOR = "operator"  # mints tokens at the command line; no key of the file
@@ -34,7 +35,8 @@ _PUBLIC_KEY_BYTES = 32
 _MAX_BYTES = 1 << 20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REQUIRED = {"id", "algorithm", "scopes"}
-_OPTIONAL = {"not_before", "not_after", "disabled"}
+_OPTIONAL = {"not_before", "not_after", "disabled", "limits"}
+_LIMITS = {"requests_per_minute", "bytes_per_hour"}
 _log = logging.getLogger(__name__)
 
 
@@ -172,6 +174,7 @@ def _key(entry: Mapping[str, Any], where: str) -> Key:
         not_before=_instant(entry.get("not_before"), float("-inf"), f"{where}: not_before"),
         not_after=_instant(entry.get("not_after"), float("inf"), f"{where}: not_after"),
         disabled=entry.get("disabled", False),
+        limits=_limits(entry.get("limits", {}), f"{where}: limits"),
     )
 
 
@@ -201,6 +204,15 @@ def _grants(scopes: object, where: str) -> Grants:
         if not listed or not all(map(PATTERN.fullmatch, patterns)):
             raise KeyFault(f"{where} must list patterns of model digests: hex digits, * and ?")
     return {Scope(scope): tuple(patterns) for scope, patterns in scopes.items()}
+
+
+def _limits(given: object, where: str) -> Limits:
+    if not isinstance(given, dict) or not given.keys() <= _LIMITS:
+        raise KeyFault(f"{where} must be an object with members of {sorted(_LIMITS)}")
+    for name, value in given.items():
+        if type(value) is not int or value < 1:
+            raise KeyFault(f"{where}: {name} must be a whole number of at least 1")
+    return Limits(**given)
 
 
 def _instant(text: object, default: float, where: str) -> float:

@@ -18,7 +18,14 @@ from enum import StrEnum
 import itsdangerous
 
 from server.errors import BadSignature
-from server.signing.principal import EVERYTHING, Dialect, Grants, Principal
+from server.signing.principal import (
+    EVERYTHING,
+    NO_LIMITS,
+    Dialect,
+    Grants,
+    Limits,
+    Principal,
+)
 
 FILE_SALT = b"itsdangerous.Signer"  # what `itsdangerous.Signer(token)` uses
 PAYLOAD_SALT = b"itsdangerous"  # what `itsdangerous.Serializer(token)` uses
@@ -55,6 +62,8 @@ class Key:
         When it is good, in seconds since 1970; the end is not part of it.
     disabled : bool
         Whether it was switched off.
+    limits : Limits
+        What it may ask for in a while.
     """
 
     id: str
@@ -64,6 +73,7 @@ class Key:
     not_before: float = -math.inf
     not_after: float = math.inf
     disabled: bool = False
+    limits: Limits = NO_LIMITS
 
     def is_active(self, now: float) -> bool:
         """Tell whether it verifies at an instant."""
@@ -71,7 +81,7 @@ class Key:
 
     def principal(self, dialect: Dialect) -> Principal:
         """Return who speaks when this key has signed."""
-        return Principal(self.id, dialect, (self.grants,))
+        return Principal(self.id, dialect, (self.grants,), limits=self.limits)
 
 
 @dataclass(frozen=True, slots=True)

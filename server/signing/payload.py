@@ -160,6 +160,7 @@ _JSON_NAMES: dict[type, str] = {
     dict: "an object",
     list: "a list",
     int: "a whole number",
+    bool: "true or false",
 }
 
 

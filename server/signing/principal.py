@@ -34,6 +34,25 @@ EVERYTHING: Grants = dict.fromkeys(Scope, ("*",))
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a key may ask for in a while; None is without limit.
+
+    Attributes
+    ----------
+    requests_per_minute : int or None
+        Requests that were verified.
+    bytes_per_hour : int or None
+        Bytes of their bodies.
+    """
+
+    requests_per_minute: int | None = None
+    bytes_per_hour: int | None = None
+
+
+NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """Whoever sent a request that was verified.
 
@@ -47,12 +66,19 @@ class Principal:
         Each of them must allow what is asked: those of the key, and a bearer token's own.
     max_bytes : int or None
         Largest body that a bearer token is good for.
+    limits : Limits
+        What the key may ask for in a while.
     """
 
     key_id: str
     dialect: Dialect
     grants: tuple[Grants, ...] = (EVERYTHING,)
     max_bytes: int | None = None
+    limits: Limits = NO_LIMITS
+
+    def allows(self, scope: Scope, digest: Digest | None = None) -> bool:
+        """Tell whether this may be done, with this very model where one is named."""
+        return all(_allows(grants.get(scope, ()), digest) for grants in self.grants)
 
     def require(self, scope: Scope, digest: Digest | None = None) -> None:
         """Pass if this may be done, with this very model where one is named.
@@ -62,7 +88,7 @@ class Principal:
         ScopeMissing
             If it may not.
         """
-        if all(_allows(grants.get(scope, ()), digest) for grants in self.grants):
+        if self.allows(scope, digest):
             return
         what = f"`{scope}`" if digest is None else f"`{scope}` with this model"
         raise ScopeMissing(f"the key is not allowed to {what}", scope=scope)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from server.audio.analysis import Analysis
 from server.audio.decode import Waveform, decode
 from server.audio.feature_row import parse_feature_row
-from server.audio.frontends import FRONTENDS, PictureFrontend, RowFrontend
+from server.audio.frontends import FRONTENDS, HEIGHT, WIDTH, PictureFrontend, RowFrontend
 from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.audio.window import WindowRule
 from server.errors import BadModel
@@ -43,7 +43,6 @@ LABELS = (
     *("jazz", "metal", "pop", "reggae", "rock"),
 )
 _LEAST_SIDE = 32
-HEIGHT, WIDTH = 235, 335  # where the model leaves an axis open
 _ROW, _PICTURE = "gtzan-58@1", "kaggle-gtzan@1"
 _WINDOW = WindowRule()
 _SUM_SLACK = 1e-3  # logits and independent sigmoids are no probabilities of one choice
@@ -121,7 +120,7 @@ def _bind_picture(spec: TensorSpec, frontend: PictureFrontend) -> dict[str, Any]
         raise BadModel(
             f"input {spec.name!r} is {_text(spec)}: axis 3 has {shape[2]} channels, must have 1"
         )
-    height, width = shape[0] or HEIGHT, shape[1] or WIDTH
+    height, width = shape[0] or HEIGHT, shape[1] or WIDTH  # where the model leaves an axis open
     for axis, size, limits in ((1, height, frontend.heights), (2, width, frontend.widths)):
         if not limits[0] <= size <= limits[1]:
             raise BadModel(

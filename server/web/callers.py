@@ -13,15 +13,18 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from server.errors import BadSignature
+from server.inference.admission import Asker
 from server.repository.nonces import Nonces
 from server.signing.bearer import BearerTokens
 from server.signing.digests import ContentDigest, HashedBody
-from server.signing.keyring import Key, KeyRing
+from server.signing.keyfile import OPERATOR
+from server.signing.keyring import TOKEN_ID, Key, KeyRing
 from server.signing.message import FIELDS, Message, open_message
 from server.signing.principal import Dialect, Principal, Scope
 from server.telemetry import ACTOR
 from server.web.body import RequestBody, limited
 from server.web.connection import StreamedRequest
+from server.web.quotas import Quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +53,21 @@ class Caller:
         Who it is.
     expected : ContentDigest or None
         What the body must hash to; None where nothing was said of it.
+    quotas : Quotas
+        Count a body whose size was not declared.
     """
 
     principal: Principal
     expected: ContentDigest | None
+    quotas: Quotas
 
     def body(self, body: RequestBody, max_bytes: int) -> HashedBody:
         """Return a body that fails at its end if it is not the one that was signed."""
         most = self.principal.max_bytes
-        return HashedBody(
-            limited(body, max_bytes if most is None else min(most, max_bytes)), self.expected
-        )
+        pieces = limited(body, max_bytes if most is None else min(most, max_bytes))
+        if body.declared is None:
+            pieces = self.quotas.counted(self.principal, pieces)
+        return HashedBody(pieces, self.expected)
 
 
 class Callers:
@@ -76,6 +83,8 @@ class Callers:
         Remembers those that were used.
     dialect1 : Dialect1
         Where the old way is good.
+    quotas : Quotas
+        Count what keys ask for.
     max_age_s : float
         Longest life of a signature.
     authorities : collection of str
@@ -88,6 +97,7 @@ class Callers:
         tokens: BearerTokens,
         nonces: Nonces,
         dialect1: Dialect1,
+        quotas: Quotas,
         *,
         max_age_s: float,
         authorities: Collection[str] = (),
@@ -97,6 +107,7 @@ class Callers:
         self._tokens = tokens
         self._nonces = nonces
         self._dialect1 = dialect1
+        self._quotas = quotas
         self._authorities = authorities
 
     async def identify(self, asked: StreamedRequest, *scopes: Scope) -> Caller | None:
@@ -106,38 +117,49 @@ class Callers:
         ------
         BadSignature
             If it says so wrongly, or in a way that is not taken here.
-        ScopeMissing
-            If the key may not do what the scopes name.
+        ScopeMissing, QuotaExceeded
+            If the key may not do what the scopes name, or not now.
         """
         headers = asked.headers
+        declared = asked.stream_body.declared or 0
         if "Signature-Input" in headers or "Signature" in headers:
-            return await self._by_message(asked, scopes)
+            return await self._by_message(asked, scopes, declared)
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return Caller(admitted(self._tokens.open(token), scopes), None)
+            principal = self._admitted(self._tokens.open(token), scopes)
+            self._quotas.spend(principal, declared)
+            return Caller(principal, None, self._quotas)
         now, taken = time.time(), self._dialect1
         if now >= taken.until or not any(fnmatchcase(asked.path, path) for path in taken.paths):
             raise BadSignature("dialect 1 is not taken here")
         return None
 
     async def by_key(
-        self, key: Key, *scopes: Scope, nonce: str | None = None, until: float = 0.0
+        self,
+        key: Key,
+        size: int,
+        *scopes: Scope,
+        nonce: str | None = None,
+        until: float = 0.0,
     ) -> Principal:
-        """Return who speaks when a key has signed in dialect 1; its nonce is used up.
+        """Return who speaks when a key has signed so many bytes in dialect 1; uses its nonce up.
 
         Raises
         ------
         BadSignature
             If the nonce was used before.
-        ScopeMissing
-            If the key may not do what the scopes name.
+        ScopeMissing, QuotaExceeded
+            If the key may not do what the scopes name, or not now.
         """
-        principal = admitted(key.principal(Dialect.ITSDANGEROUS), scopes)
+        principal = self._admitted(key.principal(Dialect.ITSDANGEROUS), scopes)
         if nonce is not None:
             await self._spend(key, nonce, until)
+        self._quotas.spend(principal, size)
         return principal
 
-    async def _by_message(self, asked: StreamedRequest, scopes: Collection[Scope]) -> Caller:
+    async def _by_message(
+        self, asked: StreamedRequest, scopes: Collection[Scope], declared: int
+    ) -> Caller:
         signed = open_message(
             _message(asked),
             self.keys(),
@@ -145,28 +167,34 @@ class Callers:
             max_age_s=self.max_age_s,
             authorities=self._authorities,
         )
-        principal = admitted(signed.key.principal(Dialect.MESSAGE), scopes)
+        principal = self._admitted(signed.key.principal(Dialect.MESSAGE), scopes)
         # after the signature: a forgery uses nothing up; before the body: a replay is not read
         await self._spend(signed.key, signed.nonce, signed.nonce_until)
-        return Caller(principal, signed.expected)
+        self._quotas.spend(principal, declared)  # after the nonce: a replay uses no quota up
+        return Caller(principal, signed.expected, self._quotas)
+
+    def _admitted(self, principal: Principal, scopes: Collection[Scope]) -> Principal:
+        """Return a principal who may do all that is asked, and name them in the log.
+
+        Raises
+        ------
+        ScopeMissing
+            If they may not.
+        """
+        ACTOR.set(principal.key_id)
+        for scope in scopes:
+            principal.require(scope)
+        return principal
 
     async def _spend(self, key: Key, nonce: str, until: float) -> None:
         # no id holds a space: a nonce of one key is never one of another
         await self._nonces.spend(f"{key.id} {nonce}", until=until)
 
 
-def admitted(principal: Principal, scopes: Collection[Scope]) -> Principal:
-    """Return a principal who may do all that is asked, and name them in the log.
-
-    Raises
-    ------
-    ScopeMissing
-        If they may not.
-    """
-    ACTOR.set(principal.key_id)
-    for scope in scopes:
-        principal.require(scope)
-    return principal
+def asker_of(asked: StreamedRequest, principal: Principal) -> Asker:
+    """Return whose share of the predictions a call takes: its address's and its key's."""
+    shared = principal.key_id == OPERATOR or principal.key_id.startswith(TOKEN_ID)
+    return Asker(asked.caller, None if shared else principal.key_id)
 
 
 def refuse_signed(asked: StreamedRequest) -> None:

@@ -20,9 +20,11 @@ from typing import cast
 from quart import Blueprint, Response, request
 
 from server.digest import Digest
+from server.inference.admission import Asker
 from server.inference.contracts import Contracts
 from server.inference.intake import Intake
-from server.inference.predictor import Prediction, Predictor
+from server.inference.prediction import Prediction
+from server.inference.predictor import Predictor
 from server.inference.preparation import Sound
 from server.repository.manifest import check_manifest
 from server.repository.recovery import Recovery
@@ -34,8 +36,9 @@ from server.signing.payload import parse_fields, take_fields
 from server.signing.principal import Principal, Scope
 from server.web.base64_field import decode_base64
 from server.web.body import check_declared
-from server.web.callers import Callers, refuse_signed
+from server.web.callers import Callers, asker_of, refuse_signed
 from server.web.connection import StreamedRequest
+from server.web.direct import DirectRoutes
 from server.web.multipart import MAX_FILES
 from server.web.problems import json_response
 from server.web.signed import SignedBodies
@@ -118,7 +121,9 @@ def upload_routes(staging: Staging, *, callers: Callers | None, sweeper: Sweeper
                 (await stack.enter_async_context(staging.receive(file.chunks, room)), file)
                 async for file in signed_files(asked, callers, limit, max_files)
             ]
-            return [await settle(upload, await file.sender()) for upload, file in uploads]
+            return [
+                await settle(upload, await file.sender(upload.size)) for upload, file in uploads
+            ]
 
     async def receive_plain(
         asked: StreamedRequest, limit: int, max_files: int, stack: AsyncExitStack, room: Room
@@ -153,15 +158,17 @@ def upload_routes(staging: Staging, *, callers: Callers | None, sweeper: Sweeper
     return bp
 
 
-def prediction_routes(predictor: Predictor, bodies: SignedBodies, *, max_bytes: int) -> Blueprint:
+def prediction_routes(
+    predictor: Predictor, bodies: SignedBodies, *, max_bytes: int
+) -> DirectRoutes:
     """Build the prediction."""
-    bp = Blueprint("prediction", __name__)
+    routes = DirectRoutes("prediction")
 
-    @bp.post("/prediction")
-    async def predict() -> Response:
-        predictor.check_room(_asked().caller)
+    @routes.post("/prediction")
+    async def predict(asked: StreamedRequest) -> Response:
+        predictor.check_room(Asker(asked.caller))
         parse = partial(parse_fields, raw=_BASE64_FIELDS)
-        async with bodies.open(_asked(), max_bytes, Scope.PREDICT, parse=parse) as opened:
+        async with bodies.open(asked, max_bytes, Scope.PREDICT, parse=parse) as opened:
             fields = take_fields(
                 opened.fields,
                 required={"model_hash": str, "data": str},
@@ -175,10 +182,11 @@ def prediction_routes(predictor: Predictor, bodies: SignedBodies, *, max_bytes: 
             digest = Digest.parse(fields["model_hash"])
             opened.principal.require(Scope.PREDICT, digest)
             model = await predictor.ready(digest)
-            prediction = await predictor.predict_sound(model, sound, caller=_asked().caller)
+            asker = asker_of(asked, opened.principal)
+            prediction = await predictor.predict_sound(model, sound, asker=asker)
         return _told(json_response({"array": prediction.array}), model.digest, prediction)
 
-    return bp
+    return routes
 
 
 def _asked() -> StreamedRequest:

@@ -9,12 +9,15 @@ it is not asked for in the end: the connection is closed.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
-from quart import Quart, Request
+from quart import Quart, Request, Response
 from quart.asgi import ASGIHTTPConnection
-from quart.utils import cancel_tasks, raise_task_exceptions
+from quart.typing import ResponseTypes
+from quart.utils import cancel_tasks, encode_headers, raise_task_exceptions
 
 from server.web.body import Pace, RequestBody
 from server.web.doors import caller_of
@@ -39,6 +42,10 @@ class StreamedRequest(Request):
         return caller_of(self.remote_addr or "")
 
 
+Reply = Callable[[Response], Awaitable[None]]
+Direct = Callable[[StreamedRequest, Reply], Awaitable[None]]
+
+
 class StreamedConnection(ASGIHTTPConnection):
     """Answers one request.
 
@@ -50,11 +57,21 @@ class StreamedConnection(ASGIHTTPConnection):
         The request as ASGI describes it.
     pace : Pace
         How slow a body may be.
+    direct : callable
+        Returns what answers the request of a scope without Quart; None when Quart does.
     """
 
-    def __init__(self, app: Quart, scope: HTTPScope, *, pace: Pace) -> None:
+    def __init__(
+        self,
+        app: Quart,
+        scope: HTTPScope,
+        *,
+        pace: Pace,
+        direct: Callable[[HTTPScope], Direct | None],
+    ) -> None:
         super().__init__(app, scope)
         self._pace = pace
+        self._direct = direct
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Run the handler until it has answered or the client is gone."""
@@ -70,6 +87,39 @@ class StreamedConnection(ASGIHTTPConnection):
         done, pending = await asyncio.wait({handler, gone}, return_when=asyncio.FIRST_COMPLETED)
         await cancel_tasks(pending)
         raise_task_exceptions(done)
+
+    async def handle_request(self, request: Request, send: ASGISendCallable) -> None:
+        """Answer by a direct route, or else by Quart's."""
+        answer = self._direct(self.scope)
+        if answer is None:
+            await super().handle_request(request, send)
+        else:
+            await answer(cast(StreamedRequest, request), partial(self._reply, send))
+
+    async def _reply(self, send: ASGISendCallable, response: Response) -> None:
+        with suppress(TimeoutError):  # nobody reads it
+            if response.timeout is None:
+                await self._send_response(send, response)
+                return
+            headers, body = encode_headers(response.headers), await response.get_data(as_text=False)
+            status = response.status_code
+            async with asyncio.timeout(self.app.config["RESPONSE_TIMEOUT"]):
+                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _send_response(self, send: ASGISendCallable, response: ResponseTypes) -> None:
+        """Send an answer; one without a time limit, piece by piece, each of which has it."""
+        if not isinstance(response, Response) or response.timeout is not None:
+            await super()._send_response(send, response)
+            return
+        limit_s = self.app.config["RESPONSE_TIMEOUT"]
+        status, headers = response.status_code, encode_headers(response.headers)
+        async with response.response as pieces:
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            async for piece in pieces:
+                async with asyncio.timeout(limit_s):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _draining(body: RequestBody, send: Send) -> Send:

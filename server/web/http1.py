@@ -5,6 +5,9 @@ it is. Inside a body whose length the header named there is nothing to parse, on
 frames a message stays with h11: the head, chunked bodies, the end of every body, and what follows;
 `strict` says which of that is taken.
 
+The head of an answer is sent with the first of its body: a write of its own costs a record of TLS
+and a system call.
+
 A client that asks with `Expect: 100-continue` is told to go on when somebody begins to read the
 body, so one that is refused before that never sends it.
 """
@@ -33,6 +36,7 @@ class StreamingH11(H11Protocol):
         super().__init__(*arguments, **named)
         self.connection: StrictConnection = StrictConnection()
         self.connection_state[PROCEED] = self._proceed
+        self._unsent = b""  # the head of an answer
 
     async def handle(self, event: Event) -> None:
         """Take what arrived."""
@@ -65,6 +69,20 @@ class StreamingH11(H11Protocol):
             headers = [*event.headers, (b"connection", b"close")]
             event = dataclasses.replace(event, headers=headers)
         await super().stream_send(event)
+
+    async def _send_h11_event(self, event: Any) -> None:
+        try:
+            data = self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        if type(event) is h11.Response:
+            self._unsent = data
+            return
+        data, self._unsent = self._unsent + data, b""
+        if data:
+            await self.send(RawData(data))
 
     async def _proceed(self) -> None:
         if self.connection.client_is_waiting_for_100_continue:

@@ -17,7 +17,8 @@ import dataclasses
 import itertools
 import re
 from collections import Counter
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
 
 import h2.connection
 import h2.errors
@@ -31,6 +32,7 @@ from hypercorn.protocol.h2 import H2Protocol
 from hyperframe.frame import DataFrame
 
 from server.errors import BadHttp, HeadersTooLarge, ServerError
+from server.web.doors import caller_of
 from server.web.frames import Allowance, FrameCutter, FrameFault
 from server.web.problems import bare_problem
 from server.web.strict import MAX_HEAD_BYTES, MAX_HEADERS
@@ -38,7 +40,7 @@ from server.web.strict import MAX_HEAD_BYTES, MAX_HEADERS
 _FRAME_BYTES = 1 << 20
 _WINDOW_BYTES = 4 << 20
 _FIRST_WINDOW_BYTES = 65_535  # RFC 9113 section 6.9.2: a connection begins with this
-_RESETS = (100, 10.0)  # at once, and each second
+_RESETS = (30, 10.0)  # at once, and each second
 _EMPTY_FRAMES = (1000, 100.0)
 
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -53,7 +55,15 @@ _EMPTY = (
 
 
 class StreamingH2(H2Protocol):
-    """Hypercorn's protocol with the changes that the module describes."""
+    """Hypercorn's protocol with the changes that the module describes.
+
+    Attributes
+    ----------
+    on_flood : callable
+        Told whose connection was flooded.
+    """
+
+    on_flood: ClassVar[Callable[[str], None]] = staticmethod(lambda _caller: None)
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -117,6 +127,8 @@ class StreamingH2(H2Protocol):
     async def _send_away(self) -> None:
         """Close the connection and say why (RFC 9113 section 7)."""
         self._sent_away = True
+        if self.client is not None:
+            type(self).on_flood(caller_of(self.client[0]))
         self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
         await self._flush()
         await self.send(Closed())
@@ -196,8 +208,15 @@ def _join(events: list[h2.events.DataReceived]) -> h2.events.DataReceived:
     )
 
 
-def install() -> None:
-    """Have Hypercorn speak HTTP/2 so; it knows no other way to choose the class."""
+def install(on_flood: Callable[[str], None]) -> None:
+    """Have Hypercorn speak HTTP/2 so; it knows no other way to choose the class.
+
+    Parameters
+    ----------
+    on_flood : callable
+        Told whose connection was flooded.
+    """
+    StreamingH2.on_flood = staticmethod(on_flood)
     setattr(hypercorn.protocol, "H2Protocol", StreamingH2)  # noqa: B010  # mypy knows no export
     setattr(DataFrame, "_body_repr", _size)  # noqa: B010  # only what a log would say
 

@@ -66,7 +66,7 @@ async def listen(
     whatever comes, and tells of it only after the handshake.
     """
     http1.install()
-    http2.install()
+    http2.install(doors.send_away)
     config, worker = _config(), WorkerContext(None)
     serving: set[asyncio.Task[Any]] = set()
     opened: set[asyncio.Task[Any]] = set()

@@ -2,8 +2,8 @@
 
 ::
 
-    chunks -> FormReader.files() -> name, chunks of the first file
-                                 -> name, chunks of the second ...
+    chunks -> FormReader.files() -> field, chunks of the first file
+                                 -> field, chunks of the second ...
 
 Nothing is kept but the piece at hand and an unfinished part header, which is bounded.
 """
@@ -30,10 +30,13 @@ class FormFile:
         The form field that it belongs to.
     chunks : async iterator of bytes or memoryview
         Its content.
+    name : str or None
+        Of the file, as its sender calls it; None for a value that is no file.
     """
 
     field: str
     chunks: AsyncIterator[bytes | memoryview]
+    name: str | None
 
 
 class FormReader:
@@ -56,7 +59,7 @@ class FormReader:
         kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if kind != b"multipart/form-data" or not 0 < len(boundary) <= _MAX_BOUNDARY:
-            raise MalformedForm("send the files as multipart/form-data, in the field `model`")
+            raise MalformedForm("send the files as multipart/form-data")
         self._chunks = chunks
         self._splitter = Splitter(boundary)
 
@@ -68,12 +71,29 @@ class FormReader:
         MalformedForm
             If the body is no such form, or has parts that are no files.
         """
+        async for part in self.parts():
+            if part.name is None:
+                raise MalformedForm(f"the field {part.field[:40]!r} must carry a file")
+            yield part
+
+    async def parts(self) -> AsyncIterator[FormFile]:
+        """Yield files and plain values one after the other.
+
+        Raises
+        ------
+        MalformedForm
+            If the body is no such form.
+        """
         while isinstance(event := await self._next(), PartBegins):
             kind, options = parse_options_header(event.headers.get(b"content-disposition", b""))
-            field = options.get(b"name", b"").decode("utf-8", "replace")
-            if kind != b"form-data" or b"filename" not in options:
-                raise MalformedForm(f"the field {field[:40]!r} must carry a file")
-            yield FormFile(field, self._data())
+            if kind != b"form-data":
+                raise MalformedForm("a part of the form has no name")
+            name = options.get(b"filename")
+            yield FormFile(
+                options.get(b"name", b"").decode("utf-8", "replace"),
+                self._data(),
+                None if name is None else name.decode("utf-8", "replace"),
+            )
         if not isinstance(event, FormEnds):
             raise MalformedForm("the files of the form must be read in order")
 

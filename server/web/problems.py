@@ -1,13 +1,14 @@
 """The only place that turns errors into answers: RFC 9457 problems, and the original `msg`.
 
 The original paths get the same problem with one member more, `msg`, the text that the server of
-2020 gave. With `LEGACY_STATUS=1` they also get its status: always 200.
+2020 gave. With `LEGACY_STATUS=1` they also get its status: always 200. Below `/v2` the member is
+`error`, as the Open Inference Protocol has it, and the type is plain JSON.
 """
 
 import json
 import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -25,10 +26,10 @@ from server.errors import (
     NotFound,
     Overload,
     ServerError,
-    UnreadableSound,
     UnusableInput,
     WorkerFailed,
 )
+from server.sound_errors import UnreadableSound
 from server.telemetry import REQUEST_ID
 
 _log = logging.getLogger(__name__)
@@ -61,7 +62,10 @@ _UPLOAD_MESSAGES: list[tuple[type[ServerError], str]] = [
 
 
 def json_response(
-    value: Mapping[str, Any], status: int = 200, *, media_type: str = "application/json"
+    value: Mapping[str, Any] | Sequence[Any],
+    status: int = 200,
+    *,
+    media_type: str = "application/json",
 ) -> Response:
     """Build an answer of compact JSON, without the newline that Quart adds."""
     return Response(json.dumps(value, separators=(",", ":")), status, content_type=media_type)
@@ -75,12 +79,7 @@ def install_problems(app: Quart, *, legacy_status: bool) -> None:
 
     @app.errorhandler(ServerError)
     async def expected(error: ServerError) -> Response:
-        # who is refused by the hundred must not fill the log as well: the request's line is enough
-        busy = isinstance(error, Overload) and error.status in _BUSY
-        if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not busy:
-            _log.warning(error.title, extra={"reason": error.detail})
-        if isinstance(error, BadSignature) and error.reason:
-            _log.info("signature refused", extra={"reason": error.reason})
+        _tell(error)
         return answer(error)
 
     @app.errorhandler(HTTPException)
@@ -96,14 +95,38 @@ def install_problems(app: Quart, *, legacy_status: bool) -> None:
 
     @app.errorhandler(Exception)
     async def unexpected(error: Exception) -> Response:
-        _log.error("unexpected error", exc_info=error)
-        return answer(ServerError())
+        return answer(_fault(error))
+
+
+def refused(error: Exception, *, path: str, legacy_status: bool) -> Response:
+    """Answer what a handler raised, as an application with `install_problems` would."""
+    if isinstance(error, ServerError):
+        _tell(error)
+        return problem(error, path=path, legacy_status=legacy_status)
+    return problem(_fault(error), path=path, legacy_status=legacy_status)
+
+
+def _tell(error: ServerError) -> None:
+    # who is refused by the hundred must not fill the log as well: the request's line is enough
+    busy = isinstance(error, Overload) and error.status in _BUSY
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and not busy:
+        _log.warning(error.title, extra={"reason": error.detail})
+    if isinstance(error, BadSignature) and error.reason:
+        _log.info("signature refused", extra={"reason": error.reason})
+
+
+def _fault(error: Exception) -> ServerError:
+    _log.error("unexpected error", exc_info=error)
+    return ServerError()
 
 
 def problem(error: ServerError, *, path: str, legacy_status: bool = False) -> Response:
     """Render one error."""
-    body = _told(error, REQUEST_ID.get())
+    body = describe(error)
     original = path in _ORIGINAL
+    media_type = _MEDIA_TYPE
+    if path == "/v2" or path.startswith("/v2/"):
+        body, media_type = {"error": error.detail} | body, "application/json"
     if original:
         body["msg"] = _original_message(error, path)
         if isinstance(error, MalformedForm) and path == "/nodemodeluploads":
@@ -111,12 +134,17 @@ def problem(error: ServerError, *, path: str, legacy_status: bool = False) -> Re
     if original and legacy_status:
         response = json_response({"msg": body["msg"], "ex": error.detail} | body)
     else:
-        response = json_response(body, error.status, media_type=_MEDIA_TYPE)
+        response = json_response(body, error.status, media_type=media_type)
     if isinstance(error, Overload):
         response.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, BadSignature):
         response.headers["WWW-Authenticate"] = "Signature"
     return response
+
+
+def describe(error: ServerError) -> dict[str, Any]:
+    """Return the members of a problem of the request at hand."""
+    return _told(error, REQUEST_ID.get())
 
 
 def bare_problem(error: ServerError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

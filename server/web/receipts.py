@@ -12,16 +12,14 @@ from datetime import UTC, datetime
 from quart import Blueprint, Response
 
 from server.digest import Digest
-from server.errors import MalformedRequest
-from server.inference.predictor import Prediction, ReadyModel
+from server.inference.prediction import Prediction
+from server.inference.predictor import ReadyModel
 from server.signing.encoding import canonical_json
 from server.signing.identity import Identity
 from server.signing.receipts import Claims, issue
-from server.web.connection import StreamedRequest
 from server.web.problems import json_response
 
 HEADER = "Prediction-Receipt"
-OPTION = "receipt"
 
 
 def receipt_routes(identity: Identity) -> Blueprint:
@@ -33,20 +31,6 @@ def receipt_routes(identity: Identity) -> Blueprint:
         return json_response({"keys": [identity.jwk]}, media_type="application/jwk-set+json")
 
     return bp
-
-
-def is_wanted(asked: StreamedRequest) -> bool:
-    """Tell whether a request asks for a receipt.
-
-    Raises
-    ------
-    MalformedRequest
-        If it asks in another way than `receipt=1`.
-    """
-    value = asked.args.get(OPTION, "0")
-    if value not in ("0", "1"):
-        raise MalformedRequest("`receipt` is 1 or 0")
-    return value == "1"
 
 
 class Receipts:

@@ -11,7 +11,7 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -24,7 +24,6 @@ from server.signing.principal import Principal, Scope
 from server.web.body import BodyMemory, HeldBody, limited
 from server.web.callers import Callers
 from server.web.connection import StreamedRequest
-from server.web.receipts import OPTION
 
 THREAD_BYTES = 4 << 20  # a larger body is opened off the event loop: it takes 0.6 ms a megabyte
 T = TypeVar("T")
@@ -69,6 +68,25 @@ class RawBody:
     data: bytes
     digest: Digest
     fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedBody:
+    """A body that comes piece by piece.
+
+    Attributes
+    ----------
+    principal : Principal
+        Who asks.
+    chunks : asynchronous iterable of bytes
+        The pieces.
+    expected : Digest or None
+        Its SHA-256, where the head says so.
+    """
+
+    principal: Principal
+    chunks: AsyncIterable[bytes]
+    expected: Digest | None
 
 
 class SignedBodies:
@@ -121,15 +139,25 @@ class SignedBodies:
         with await self._memory.read(pieces, asked.caller) as held:
             payload, digest = await self._off_the_loop(held, opened)
             principal = await self._callers.by_key(
-                payload.key, *scopes, nonce=payload.nonce, until=payload.nonce_until
+                payload.key,
+                asked.stream_body.received,
+                *scopes,
+                nonce=payload.nonce,
+                until=payload.nonce_until,
             )
             yield JsonBody(principal, payload.fields, digest)
 
     @asynccontextmanager
     async def open_raw(
-        self, asked: StreamedRequest, max_bytes: int, *scopes: Scope
+        self,
+        asked: StreamedRequest,
+        max_bytes: int,
+        *scopes: Scope,
+        options: Collection[str] = (),
     ) -> AsyncIterator[RawBody]:
         """Hold a body that is no JSON; otherwise as `open`.
+
+        What stands in the query under a name of `options` is no field: the route reads it itself.
 
         Raises
         ------
@@ -140,10 +168,19 @@ class SignedBodies:
         caller = await self._callers.identify(asked, *scopes)
         if caller is not None:
             body = caller.body(asked.stream_body, max_bytes)
-            fields = query_fields(asked)
+            fields = query_fields(asked, options)
             with await self._memory.read(body, asked.caller) as held:
                 yield RawBody(caller.principal, held.take(), body.digest, fields)
             return
+        principal, digest, fields = await self._by_header(asked, scopes)
+        chunks = only_signed(limited(asked.stream_body, max_bytes), digest)
+        with await self._memory.read(chunks, asked.caller) as held:
+            yield RawBody(principal, held.take(), digest, fields)
+
+    async def _by_header(
+        self, asked: StreamedRequest, scopes: Collection[Scope]
+    ) -> tuple[Principal, Digest, dict[str, Any]]:
+        """Open the header `Signed-Request`: who sends, what the body hashes to, and the fields."""
         signed = open_header(
             asked.headers.get(NAME, ""),
             self._callers.keys(),
@@ -152,11 +189,34 @@ class SignedBodies:
             max_age_s=self._callers.max_age_s,
         )
         principal = await self._callers.by_key(
-            signed.key, *scopes, nonce=signed.nonce, until=signed.nonce_until
+            signed.key,
+            asked.stream_body.declared or 0,
+            *scopes,
+            nonce=signed.nonce,
+            until=signed.nonce_until,
         )
-        chunks = only_signed(limited(asked.stream_body, max_bytes), signed.digest)
-        with await self._memory.read(chunks, asked.caller) as held:
-            yield RawBody(principal, held.take(), signed.digest, signed.fields)
+        return principal, signed.digest, signed.fields
+
+    @asynccontextmanager
+    async def open_stream(
+        self, asked: StreamedRequest, max_bytes: int, *scopes: Scope
+    ) -> AsyncIterator[StreamedBody]:
+        """Give a body piece by piece, which fails at its end if it is not the one signed.
+
+        Raises
+        ------
+        ServerError
+            As `open_raw`, before anything of the body is read.
+        """
+        caller = await self._callers.identify(asked, *scopes)
+        if caller is not None:
+            expected = caller.expected.sha256 if caller.expected is not None else None
+            body = caller.body(asked.stream_body, max_bytes)
+            yield StreamedBody(caller.principal, body, expected)
+            return
+        principal, digest, _ = await self._by_header(asked, scopes)
+        chunks = only_signed(limited(asked.stream_body, max_bytes), digest)
+        yield StreamedBody(principal, chunks, digest)
 
     async def _off_the_loop(self, held: HeldBody, work: Callable[[], T]) -> T:
         if held.size <= THREAD_BYTES:
@@ -176,15 +236,15 @@ class SignedBodies:
         )
 
 
-def query_fields(asked: StreamedRequest) -> dict[str, Any]:
-    """Return the fields of the route that came in the query.
+def query_fields(asked: StreamedRequest, options: Collection[str] = ()) -> dict[str, Any]:
+    """Return the fields of the route that came in the query, without those that are options.
 
     Raises
     ------
     MalformedRequest
         If one of them came twice.
     """
-    pairs = [pair for pair in asked.args.items(multi=True) if pair[0] != OPTION]
+    pairs = [pair for pair in asked.args.items(multi=True) if pair[0] not in options]
     fields: dict[str, Any] = dict(pairs)
     if len(fields) != len(pairs):
         raise MalformedRequest("the query names a field twice")

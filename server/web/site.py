@@ -7,53 +7,100 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from quart import Blueprint, Quart, Response, g, request
+from hypercorn.typing import HTTPScope
+from quart import Blueprint, Quart, Request, Response, g, request
 
 from server.errors import BadHttp
-from server.telemetry import REQUEST_ID
+from server.metrics import REQUEST_SECONDS, REQUESTS
+from server.telemetry import REQUEST_ID, TRACE_ID
 from server.web.body import Pace
-from server.web.connection import StreamedConnection, StreamedRequest
-from server.web.problems import FIXED_HEADERS, bare_problem, install_problems
+from server.web.connection import Direct, Reply, StreamedConnection, StreamedRequest
+from server.web.direct import Answer, DirectRoutes, find_direct
+from server.web.problems import FIXED_HEADERS, bare_problem, install_problems, refused
+from server.web.traces import Trace, trace_of, traced
 
 _log = logging.getLogger(__name__)
-_QUIET = {"/livez", "/readyz", "/test"}
+_QUIET = {"/livez", "/readyz", "/test", "/metrics"}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def build_site(
-    name: str, blueprints: Sequence[Blueprint], *, pace: Pace, legacy_status: bool
+    name: str,
+    routes: Sequence[Blueprint | DirectRoutes],
+    *,
+    pace: Pace,
+    legacy_status: bool,
 ) -> "Site":
     """Join routes to one application."""
     app = Quart(name, static_folder=None)
     app.request_class = StreamedRequest
-    app.asgi_http_class = partial(StreamedConnection, pace=pace)  # type: ignore[assignment]
     app.config["MAX_CONTENT_LENGTH"] = None  # every route counts for itself
     app.config["PROPAGATE_EXCEPTIONS"] = False
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
-    for blueprint in blueprints:
-        app.register_blueprint(blueprint)
+    for group in routes:
+        app.register_blueprint(group.blueprint if isinstance(group, DirectRoutes) else group)
+    direct = [group for group in routes if isinstance(group, DirectRoutes)]
     install_problems(app, legacy_status=legacy_status)
 
     @app.before_request
     async def begin() -> None:
-        g.started = time.monotonic()
-        REQUEST_ID.set(secrets.token_hex(8))
+        g.started, g.trace = _begin(request)
 
     @app.after_request
     async def finish(response: Response) -> Response:
-        response.headers.update(FIXED_HEADERS)
-        response.headers["X-Request-Id"] = REQUEST_ID.get()
-        level = logging.DEBUG if request.path in _QUIET else logging.INFO
-        fields = {
-            "method": request.method,
-            "path": request.path[:120],
-            "status": response.status_code,
-            "ms": round((time.monotonic() - g.started) * 1e3, 1),
-        }
-        _log.log(level, "request", extra=fields)
+        _complete(response, g.trace)
+        rule = "other" if request.url_rule is None else request.url_rule.rule
+        _tell(name, rule, request, response, g.started)
         return response
 
+    def find(scope: HTTPScope) -> Direct | None:
+        found = find_direct(direct, scope)
+        return None if found is None else partial(answer, *found)
+
+    async def answer(rule: str, handler: Answer, asked: StreamedRequest, reply: Reply) -> None:
+        started, trace = _begin(asked)
+        try:
+            response = await handler(asked)
+        except Exception as error:  # the boundary that Quart is for the other routes
+            response = refused(error, path=asked.path, legacy_status=legacy_status)
+        _complete(response, trace)
+        await reply(response)
+        _tell(name, rule, asked, response, started)
+
+    app.asgi_http_class = partial(StreamedConnection, pace=pace, direct=find)  # type: ignore[assignment]
     return Site(app)
+
+
+def _begin(asked: Request) -> tuple[float, Trace | None]:
+    trace = trace_of(asked)
+    REQUEST_ID.set(secrets.token_hex(8))
+    TRACE_ID.set("" if trace is None else trace.id)
+    return time.monotonic(), trace
+
+
+def _complete(response: Response, trace: Trace | None) -> None:
+    """Put what every answer has into its head."""
+    response.headers.update(FIXED_HEADERS)
+    response.headers["X-Request-Id"] = REQUEST_ID.get()
+    if trace is not None:
+        response.headers["Traceresponse"] = traced(trace, REQUEST_ID.get())
+
+
+def _tell(port: str, rule: str, asked: Request, response: Response, started: float) -> None:
+    """Count a request and write its line."""
+    seconds = time.monotonic() - started
+    method = asked.method if asked.method in _METHODS else "other"
+    REQUESTS.labels(port, method, rule, str(response.status_code)).inc()
+    REQUEST_SECONDS.labels(port).observe(seconds)
+    level = logging.DEBUG if asked.path in _QUIET else logging.INFO
+    fields = {
+        "method": asked.method,
+        "path": asked.path[:120],
+        "status": response.status_code,
+        "ms": round(seconds * 1e3, 1),
+    }
+    _log.log(level, "request", extra=fields)
 
 
 class Site:

@@ -34,11 +34,11 @@ class SignedFile:
     chunks : async iterable of bytes or memoryview
         Its bytes.
     sender : callable
-        Says who sent it, once the whole upload was read.
+        Says who sent it, from its size in bytes, once the whole upload was read.
     """
 
     chunks: Chunks
-    sender: Callable[[], Awaitable[Principal]]
+    sender: Callable[[int], Awaitable[Principal]]
 
 
 async def plain_files(
@@ -80,15 +80,15 @@ async def signed_files(
         yield SignedFile(unsigned, partial(_signer, callers, unsigned))
 
 
-async def _signer(callers: Callers, unsigned: UnsignedStream) -> Principal:
-    return await callers.by_key(unsigned.key, *_SCOPES)
+async def _signer(callers: Callers, unsigned: UnsignedStream, size: int) -> Principal:
+    return await callers.by_key(unsigned.key, size, *_SCOPES)
 
 
 async def _files_of(
     caller: Caller, asked: StreamedRequest, max_bytes: int, max_files: int
 ) -> AsyncIterator[SignedFile]:
-    async def sender() -> Principal:
-        return caller.principal
+    async def sender(_size: int) -> Principal:
+        return caller.principal  # the whole body was counted when it was admitted
 
     hashed = aiter(caller.body(asked.stream_body, max_bytes))
     if asked.mimetype == _FORM:

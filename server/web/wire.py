@@ -8,13 +8,14 @@ the records are decrypted side by side into one buffer, and what came is copied 
 import asyncio
 from asyncio import Transport
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, cast
 
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
-from hypercorn.events import Closed, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 
 BUFFER_BYTES = 256 << 10  # as much as asyncio reads from a socket at once
 _UNREAD_BYTES = 256 << 10  # from here on nothing is received until it is read
@@ -194,6 +195,33 @@ class WireServer(TCPServer):
     ) -> None:
         super().__init__(app, loop, config, context, {}, cast(Any, wire), cast(Any, wire))
         self._wire = wire
+        self._idle_since: float | None = loop.time()
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send, close, or note whether a request is being answered."""
+        if isinstance(event, Updated):
+            self._idle_since = self.loop.time() if event.idle else None
+        else:
+            await super().protocol_send(event)
+
+    async def _idle_timeout(self) -> None:
+        """Close the connection when it was idle for long, or is when the server stops.
+
+        Hypercorn starts a task for each pause between two requests, and waits for its end before it
+        answers the second; this one lives as long as the connection.
+        """
+        patience_s = self.config.keep_alive_timeout
+        while not self.context.terminated.is_set():
+            left_s = patience_s
+            if self._idle_since is not None:
+                left_s += self._idle_since - self.loop.time()
+            if left_s <= 0:
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self.context.terminated.wait()
+        if self._idle_since is not None:  # else its protocol closes it after the answer
+            await asyncio.shield(self._initiate_server_close())
 
     async def _read_data(self) -> None:
         try:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.audio.container import Declared, inspect
-from server.errors import TruncatedSound, UnreadableSound
+from server.sound_errors import TruncatedSound, UnreadableSound
 
 _Encode = Callable[..., bytes]
 

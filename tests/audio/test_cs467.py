@@ -8,7 +8,7 @@ from PIL import Image
 
 from server.audio.cs467 import cs467_picture
 from server.audio.tones import GREYS
-from server.errors import SoundTooShort
+from server.sound_errors import SoundTooShort
 
 _Melody = Callable[..., NDArray[np.float32]]
 

@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 from server.audio.decode import decode
 from server.audio.source import SoundBudget
 from server.audio.window import Window, WindowRule
-from server.errors import (
-    BadExtension,
+from server.errors import BadExtension, ServerError, UnusableInput
+from server.sound_errors import (
     BadSampleRate,
     EmptySound,
     LfsPointer,
-    ServerError,
     SoundNotFinite,
     SoundTooLong,
     SoundTooShort,
     TooManyChannels,
     TruncatedSound,
     UnreadableSound,
-    UnusableInput,
     WrongExtension,
 )
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from server.audio.decode import decode
 from server.audio.source import SoundBudget
 from server.audio.window import WindowRule
-from server.errors import UnreadableSound, UnusableInput
+from server.errors import UnusableInput
+from server.sound_errors import UnreadableSound
 
 _KINDS = [
     ("WAV", "PCM_16"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from server.audio.feature_names import FEATURE_NAMES
 from server.audio.feature_row import parse_feature_row
-from server.errors import BadFeatureRow
+from server.sound_errors import BadFeatureRow
 
 _VALUES = [float(k) - 20.5 for k in range(58)]
 

@@ -6,7 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from server.audio.frontends import FRONTENDS, PictureFrontend, RowFrontend, describe_frontends
-from server.errors import SoundTooShort, UnusableInput
+from server.errors import UnusableInput
+from server.sound_errors import SoundTooShort
 
 _GOLDEN = Path(__file__).parents[1] / "golden" / "frontends.npz"
 

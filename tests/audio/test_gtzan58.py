@@ -11,7 +11,7 @@ from server.audio.decode import decode
 from server.audio.feature_names import FEATURE_NAMES
 from server.audio.gtzan58 import MIN_SAMPLES
 from server.audio.gtzan58 import gtzan58 as row_of
-from server.errors import SoundTooShort
+from server.sound_errors import SoundTooShort
 
 _Recipe = Callable[[NDArray[np.float32]], dict[str, float]]
 

@@ -11,7 +11,7 @@ from server.audio.analysis import Analysis
 from server.audio.decode import decode
 from server.audio.kaggle import kaggle_picture as picture_of
 from server.audio.tones import MAGMA
-from server.errors import SoundTooShort
+from server.sound_errors import SoundTooShort
 
 
 def kaggle_picture(y: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.audio.sniff import EXTENSIONS, check_extension, sniff
-from server.errors import BadExtension, LfsPointer, UnreadableSound, WrongExtension
+from server.errors import BadExtension
+from server.sound_errors import LfsPointer, UnreadableSound, WrongExtension
 
 _FORMATS = [
     ("WAV", "PCM_16", "wav"),

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.audio.spectrogram import CLIP_SAMPLES, mel_power, mel_spectrogram
-from server.errors import SoundTooShort
+from server.sound_errors import SoundTooShort
 
 _Melody = Callable[..., NDArray[np.float32]]
 

@@ -6,7 +6,7 @@ import scipy.signal
 from numpy.typing import NDArray
 
 from server.audio.spectrum import N_FFT, Frames, hann, require, spectra
-from server.errors import SoundTooShort
+from server.sound_errors import SoundTooShort
 
 
 @pytest.mark.parametrize("length", [344, 2048])

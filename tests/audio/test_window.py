@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.audio.window import Window, WindowRule, repeat, window_of
-from server.errors import SoundTooShort
+from server.sound_errors import SoundTooShort
 
 _RULE = WindowRule()
 

@@ -1,5 +1,6 @@
 """The examples, the README and the demo run as they stand."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.examples.running import ROOT, said_by
 from tests.flows.running import TOKEN, Server, fresh_copy
 
-ROOT = Path(__file__).parents[2]
 ORIGINAL = ROOT / "examples" / "original"
 DEMO = ROOT / "examples" / "demo"
 README_CODE = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
@@ -33,17 +34,7 @@ def run(server: Server, *command: str, **extra: str) -> str:
         "MODEL": str(DEMO / "genre.h5"),
         "SONG": str(DEMO / "own12s.flac"),
     }
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env=environment | extra,
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return said_by([sys.executable, *command], environment | extra, cwd=ROOT)
 
 
 def test_the_original_scripts_work_one_after_the_other(server: Server, tmp_path: Path) -> None:
@@ -68,10 +59,20 @@ def test_the_prediction_takes_a_feature_row_from_a_file(server: Server, tmp_path
     assert run(server, str(ORIGINAL / "predict.py"), CSV=str(wrong)).startswith("422 ")
 
 
+def test_the_stock_client_of_triton_names_three_genres(server: Server) -> None:
+    pytest.importorskip("tritonclient.http", reason="needs the test extra")
+    run(server, str(ORIGINAL / "upload_signed.py"))
+    digest = hashlib.sha256((DEMO / "genre.h5").read_bytes()).hexdigest()
+    said = run(server, "examples/triton_client.py", MODEL_DIGEST=digest)
+    assert re.fullmatch(r"([a-z]+ +0\.\d{4}\n){3}", said)
+
+
 @pytest.mark.parametrize("code", README_CODE)
 def test_the_code_of_the_readme_works(server: Server, code: str) -> None:
     answer = run(server, "-c", code)
-    assert re.fullmatch(r"\[\[(0\.\d+(e-\d+)?(, )?){10}\]\]\n", answer)
+    numbers = r"\[\[(0\.\d+(e-\d+)?(, )?){10}\]\]\n"
+    labels = r"\[(Label\(label='[a-z]+', probability=0\.\d+\)(, )?){3}\]\n"
+    assert re.fullmatch(f"{numbers}|{labels}", answer)
 
 
 def test_the_demo_prints_ten_labelled_probabilities() -> None:

@@ -61,6 +61,7 @@ def main(folder: Path) -> None:
     save("two_rows", _two_rows())
     save("frames", _frames(), FRAMES)
     save("tokens", _tokens(), TOKENS)
+    save("echo", _echo(), ending="keras")
     lambda_input = keras.Input((58,), name="features")
     doubled = keras.layers.Lambda(lambda x: x * 2)(lambda_input)
     save("lambda", keras.Model(lambda_input, keras.layers.Dense(10)(doubled)), ending="keras")
@@ -127,6 +128,13 @@ def _tokens() -> Any:
     x = keras.layers.Embedding(10, 4)(tokens)
     x = keras.layers.GlobalAveragePooling1D()(x)
     return keras.Model(tokens, keras.layers.Dense(2, name="scores")(x))
+
+
+def _echo() -> Any:
+    """Build a model that answers what it is fed."""
+    row, picture = keras.Input((58,), name="features"), keras.Input((32, 40, 1), name="spectrogram")
+    joined = keras.layers.Concatenate(name="fed")([row, keras.layers.Flatten()(picture)])
+    return keras.Model([row, picture], joined)
 
 
 def _sequential(head: dict[str, Values]) -> Any:

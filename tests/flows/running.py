@@ -256,18 +256,22 @@ class Server:
 
     # asking it
 
-    def connect(self, url: str = "", *, alpn: Sequence[str] = ()) -> ssl.SSLSocket:
-        """Open a TLS connection for requests that no client would send."""
+    def connect(
+        self, url: str = "", *, alpn: Sequence[str] = (), source: str = ""
+    ) -> ssl.SSLSocket:
+        """Open a TLS connection for requests that no client would send, from a local address."""
         trust = self.tls()
         if alpn:
             trust.set_alpn_protocols(list(alpn))
-        plain = self.connect_plain(url)
+        plain = self.connect_plain(url, source)
         return trust.wrap_socket(plain, server_hostname=httpx.URL(url or self.api).host)
 
-    def connect_plain(self, url: str = "") -> socket.socket:
+    def connect_plain(self, url: str = "", source: str = "") -> socket.socket:
         """Open a connection without TLS."""
         address = httpx.URL(url or self.api)
-        return socket.create_connection((address.host, address.port or 443), timeout=60)
+        return socket.create_connection(
+            (address.host, address.port or 443), timeout=60, source_address=(source, 0)
+        )
 
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.ca))

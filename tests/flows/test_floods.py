@@ -1,6 +1,8 @@
 """Floods that cost a client nothing: cut off cheaply, while others are served."""
 
+import itertools
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -39,8 +41,11 @@ def others(server: Server) -> Iterator[Bystander]:
         yield one
 
 
-def _connect(server: Server) -> ssl.SSLSocket:
-    return server.connect(alpn=["h2"])
+_ADDRESSES = (f"127.0.1.{k}" for k in itertools.count(1))  # who floods is not let in at once
+
+
+def _connect(server: Server, source: str = "") -> ssl.SSLSocket:
+    return server.connect(alpn=["h2"], source=source)
 
 
 def _headers(stream: int, *, end: bool = True, extra: list[tuple[str, str]] | None = None) -> Frame:
@@ -100,12 +105,12 @@ FLOODS: dict[str, Callable[[int], list[Frame]]] = {
 }
 
 
-def _goaway_after(server: Server, stream: bytes) -> int | None:
+def _goaway_after(server: Server, stream: bytes, source: str = "") -> int | None:
     """Send bytes and read to the end; return what the connection was closed for."""
     reader = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
     reader.initiate_connection()
     code: int | None = None
-    with _connect(server) as connection:
+    with _connect(server, source or next(_ADDRESSES)) as connection:
         connection.settimeout(20)
         with suppress(ConnectionError, ssl.SSLError):
             for start in range(0, len(stream), 1 << 16):
@@ -137,6 +142,21 @@ def test_rapid_reset_is_answered_with_the_reason(server: Server) -> None:
     frames = (frame for k in range(1000) for frame in _rapid_reset(2 * k + 1))
     flood = PREFACE + b"".join(frame.serialize() for frame in frames)
     assert _goaway_after(server, flood) == CALM
+
+
+def test_who_floods_is_not_let_in_again_at_once_and_others_are(server: Server) -> None:
+    frames = (frame for k in range(1000) for frame in _rapid_reset(2 * k + 1))
+    flood = PREFACE + b"".join(frame.serialize() for frame in frames)
+    assert _goaway_after(server, flood, "127.0.2.1") == CALM
+    with pytest.raises(OSError, match=r"reset|EOF|closed"):
+        _connect(server, "127.0.2.1")
+    _connect(server, "127.0.2.2").close()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with suppress(OSError):
+            _connect(server, "127.0.2.1").close()
+            return
+    pytest.fail("it was never let in again")
 
 
 def test_a_continuation_flood_is_cut(server: Server) -> None:

@@ -1,5 +1,6 @@
 """Stops, kills and restarts: nothing acknowledged is lost, nothing half-done is left."""
 
+import os
 import random
 import signal
 import ssl
@@ -232,6 +233,16 @@ def test_an_interrupt_ends_with_status_0(new_server: New) -> None:
     assert server.process.wait(timeout=60) == 0
 
 
+def test_a_stop_lets_a_sweep_finish(new_server: New, noise: Noise) -> None:
+    server = new_server(SWEEP_INTERVAL_S="0.1", GRACEFUL_S="30").start()
+    wait_until(lambda: server.get("/readyz").status_code == 200, "the decoder is ready")
+    for k in range(3000):  # placed by hand: as many as keep a sweep busy for a while
+        (server.uploads_tmp / f"{k:032x}.upload").write_bytes(noise(1000))
+    wait_until(lambda: 0 < len(server.staged()) < 2900, "a sweep is at work")
+    assert server.stop() == 0
+    assert "Traceback" not in server.log()
+
+
 def test_a_stop_lets_an_upload_finish(new_server: New, noise: Noise) -> None:
     server = new_server(GRACEFUL_S="20").start()
     content = noise(100_000)
@@ -335,6 +346,21 @@ def test_an_idle_decoder_that_is_killed_is_replaced(
     answers = [server.predict(hosted, wav) for _ in range(2)]
     assert answers[0].status_code in (200, 502, 503)
     assert difference(probabilities(answers[1]), given) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["decoder_child", "onnx_child"])
+def test_readiness_goes_when_the_last_process_of_a_kind_dies_and_comes_back(
+    server: Server, given: list[float], kind: str
+) -> None:
+    def status() -> int:
+        return server.get("/readyz").status_code
+
+    wait_until(lambda: status() == 200 and server.children(kind), "all is well")
+    (child,) = server.children(kind)
+    os.kill(child.pid, signal.SIGKILL)
+    wait_until(lambda: status() == 503, "it is not ready", deadline_s=2)
+    wait_until(lambda: status() == 200, "another has taken its place")
+    assert server.get("/livez").status_code == 200
 
 
 def test_a_decoder_that_is_killed_fails_its_request_alone(

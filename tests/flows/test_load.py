@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import httpx
 import psutil
@@ -249,6 +250,16 @@ def test_a_model_that_crashes_again_and_again_is_disabled_until_it_is_enabled(
     assert server.run("models", "disable", digest).returncode == 0
     server.start()
     assert problem_of(server.predict(digest, short_wav), 409) == "model-disabled"
+    by = [(entry["action"], entry["by"]) for entry in _audit(server)[:2]]
+    assert by == [("disabled", "operator"), ("enabled", "operator")]
+
+
+def _audit(server: Server) -> list[dict[str, Any]]:
+    minted = server.run("token", "--scope", "admin").stdout.strip()
+    with server.client() as http:
+        answer = http.get("/v1/audit", headers={"Authorization": f"Bearer {minted}"})
+    entries: list[dict[str, Any]] = answer.json()["entries"]
+    return entries
 
 
 def _crash(server: Server, digest: str, sound: bytes, *, after: int) -> int:

@@ -54,6 +54,8 @@ def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         key("off", disabled=True),
         key("over", not_after="2020-01-01"),
         key("old-way", "register", algorithm="itsdangerous", secret="an old token with a scope"),
+        key("seldom", limits={"requests_per_minute": 3}),
+        key("small", limits={"bytes_per_hour": 5000}),
     )
 
 
@@ -379,16 +381,38 @@ def test_a_key_made_at_the_command_line_is_good_at_once(
 ) -> None:
     server, _ = changing
     arguments = ["keys", "make", "new", "--scope", "register", "--algorithm", "hmac-sha256"]
-    made = server.run(*arguments, "--days", "1")
+    made = server.run(*arguments, "--days", "1", "--requests-per-minute", "60")
     assert made.returncode == 0, made.stderr
     signer = hmac_signer("new", base64.b64decode(made.stdout))
     assert register(server, signer, digest_of(noise(8))).status_code == 200
     listed = server.run("keys", "list").stdout
     assert made.stdout.strip() not in listed
     assert [line.split()[0] for line in listed.splitlines()] == ["one", "new"]
+    assert listed.rstrip().endswith("60 requests/minute")
     again = server.run(*arguments)
     assert again.returncode == 2
     assert "twice" in again.stderr
+
+
+# what a key may ask for in a while
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_back(server: Server, noise: Noise) -> None:
+    seldom = hmac_signer("seldom")
+    answers = [register(server, seldom, digest_of(noise(8))) for _ in range(4)]
+    assert [answer.status_code for answer in answers[:3]] == [200] * 3
+    assert problem_of(answers[3], 429) == "quota-exceeded"
+    assert 1 <= int(answers[3].headers["Retry-After"]) <= 20
+    assert register(server, ALL, digest_of(noise(8))).status_code == 200
+
+
+def test_a_key_that_has_sent_too_much_sends_no_more(server: Server, noise: Noise) -> None:
+    small = hmac_signer("small")
+    first, second = noise(5000), noise(10)
+    assert send(server, "/uploadmodel", first, small, content_type=BYTES).status_code == 200
+    refused = send(server, "/uploadmodel", second, small, content_type=BYTES)
+    assert problem_of(refused, 429) == "quota-exceeded"
+    assert digest_of(second) not in server.stored()
 
 
 # where the old way is good

@@ -37,6 +37,7 @@ DIGEST = "ab" * 32
 def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     file = tmp_path_factory.mktemp("tokens") / "tokens"
     file.write_text(f"{OLD_TOKEN}\n\n{TOKEN}\n")
+    file.chmod(0o600)
     return {
         "SIGNING_TOKEN": "",
         "SIGNING_TOKEN_FILE": str(file),

@@ -71,6 +71,7 @@ def test_a_short_token_is_told(new_server: New) -> None:
 
 def test_an_empty_token_file_is_told(new_server: New, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("\n \n")
+    (tmp_path / "tokens").chmod(0o600)
     said = _fails(new_server(SIGNING_TOKEN="", SIGNING_TOKEN_FILE=str(tmp_path / "tokens")))
     assert "holds no token" in said
 

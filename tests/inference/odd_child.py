@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from server.errors import BadModel, SoundTooShort
+from server.errors import BadModel
 from server.inference.child import Handler, serve, to_array, to_part
 from server.inference.frames import PREDICT, SPARING, Message, Part
+from server.sound_errors import SoundTooShort
 
 
 class Mark(IntEnum):

@@ -11,6 +11,7 @@ from server.errors import BadModel, Overload, ServerError, WorkerFailed
 from server.inference.batcher import Batcher
 from server.inference.frames import PREDICT, SPARING, Part
 from server.inference.pool import ChildPool
+from server.inference.statistics import ModelStatistics
 from tests.inference.odd_child import Mark
 from tests.inference.odd_models import Gate, lines, odd_kind, row, until, values
 
@@ -25,6 +26,7 @@ class House:
         self.batcher: Batcher
         self.tasks: list[asyncio.Task[None]] = []
         self.cores_are_wanted = False
+        self.statistics = ModelStatistics()
 
     def ask(self, *given: float, dtype: str = "float32") -> asyncio.Task[list[Part]]:
         return asyncio.ensure_future(self.batcher.run(row(*given, dtype=dtype)))
@@ -77,6 +79,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Make]:
             max_waiting=max_waiting,
             spawn=spawn,
             are_cores_wanted=lambda: house.cores_are_wanted,
+            statistics=house.statistics,
         )
         made.append(house)
         return house

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from server.errors import BadModel, Overload, SoundTooShort, WorkerFailed
+from server.errors import BadModel, Overload, WorkerFailed
 from server.inference.child_kind import ChildKind
 from server.inference.frames import Message
 from server.inference.pool import ChildPool
+from server.sound_errors import SoundTooShort
 
 MakePool = Callable[..., ChildPool]
 

@@ -12,11 +12,12 @@ import pytest
 import soundfile
 
 from server.digest import Digest
-from server.errors import BadFeatureRow, UnreadableSound, WorkerFailed
+from server.errors import WorkerFailed
 from server.inference.child_kind import ChildKind
 from server.inference.feature_cache import FeatureCache
 from server.inference.pool import ChildPool
 from server.inference.preparation import Preparation, Sound
+from server.sound_errors import BadFeatureRow, UnreadableSound
 from server.tasks.contract import Signature, TensorSpec
 from server.tasks.genre import bind
 from tests.inference.odd_models import lines, odd_kind

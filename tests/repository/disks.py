@@ -34,6 +34,14 @@ class FailingDisk(Disk):
         self._act("create", folder)
         return super().create_unnamed(folder)
 
+    def open_growing(self, name: Path) -> int:
+        self._act("open growing", name)
+        return super().open_growing(name)
+
+    def truncate(self, fd: int, size: int) -> None:
+        self._act("truncate", fd)
+        super().truncate(fd, size)
+
     def open(self, name: Path) -> int:
         self._act("open", name)
         return super().open(name)

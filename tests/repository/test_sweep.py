@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from server.digest import Digest
-from server.errors import Overload, ServerError, StorageFull
+from server.errors import ModelNotFound, Overload, ServerError, StorageFull
 from server.repository.registry import State
 from tests.repository.conftest import House, digest_of, pieces
 
@@ -261,3 +261,16 @@ async def test_a_file_that_is_being_written_is_no_news(
         file.write(b"first half")
         await house.sweeper.sweep()
     assert "left alone" not in caplog.text
+
+
+async def test_an_upload_of_a_model_that_was_removed_meanwhile_is_not_kept(house: House) -> None:
+    data = b"a model that nobody wants any more"
+    async with house.staging.receive(pieces(data)) as upload:
+        with pytest.raises(ModelNotFound):
+            await house.sweeper.settle(upload, registers=False)
+    assert await house.state_of(digest_of(data)) is None
+    assert not house.store.holds(digest_of(data))
+    await house.registry.register(digest_of(data))
+    async with house.staging.receive(pieces(data)) as upload:
+        await house.sweeper.settle(upload, registers=False)
+    assert await house.state_of(digest_of(data)) is State.PROMOTED

@@ -18,7 +18,7 @@ from server.errors import ScopeMissing
 from server.signing.keyedits import add_key, disable_key, new_material
 from server.signing.keyfile import KeyFault, KeyFile, parse_keys, read_keys
 from server.signing.keyring import PAYLOAD_SALT, Algorithm, Key, KeyRing
-from server.signing.principal import EVERYTHING, Dialect, Principal, Scope
+from server.signing.principal import EVERYTHING, Dialect, Limits, Principal, Scope
 
 NOW = 1_800_000_000.0
 SECRET = base64.b64encode(bytes(32)).decode()
@@ -57,6 +57,7 @@ def test_a_key_is_read_with_all_it_says() -> None:
         "not_before": "2026-11-01T00:00:00Z",
         "not_after": "2027-01-01T00:00:00",
         "disabled": True,
+        "limits": {"requests_per_minute": 60, "bytes_per_hour": 1000},
     }
     (key,) = parse_keys(text_of(entry))
     assert key == Key(
@@ -67,6 +68,7 @@ def test_a_key_is_read_with_all_it_says() -> None:
         not_before=1793491200.0,
         not_after=1798761600.0,
         disabled=True,
+        limits=Limits(requests_per_minute=60, bytes_per_hour=1000),
     )
     assert SECRET not in repr(key)
 
@@ -104,6 +106,8 @@ def test_a_file_without_keys_is_good() -> None:
         *(({"disabled": value}, "true or false") for value in (0, "no")),
         *(({"not_after": text}, "instant") for text in ("soon", "2026-13-01", 5)),
         ({"not_before": "x"}, "instant"),
+        *(({"limits": value}, "an object") for value in (5, None, {"speed": 1})),
+        *(({"limits": {"bytes_per_hour": n}}, "at least 1") for n in (0, -1, 1.5, True, "9")),
         ({"scopes": []}, "an object"),
         ({"scopes": {"fly": ["*"]}}, "an object"),
         *(({"scopes": value}, "an object") for value in ("predict", None)),

@@ -9,7 +9,8 @@ import soundfile
 
 from server.audio.feature_names import FEATURE_NAMES
 from server.audio.frontends import FRONTENDS, PictureFrontend, RowFrontend
-from server.errors import BadFeatureRow, BadModel, EmptySound, SoundTooShort
+from server.errors import BadModel
+from server.sound_errors import BadFeatureRow, EmptySound, SoundTooShort
 from server.tasks.contract import Call, Signature, TensorSpec
 from server.tasks.genre import LABELS, bind, frontend, reply
 

@@ -92,5 +92,5 @@ async def test_neighbouring_frames_of_one_body_take_one_way_through_the_server()
 
 
 def test_no_frame_is_written_down_for_a_log() -> None:
-    http2.install()
+    http2.install(lambda _caller: None)
     assert repr(DataFrame(1, b"x" * 1000)).endswith("1000 bytes")

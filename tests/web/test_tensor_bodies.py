@@ -1,4 +1,4 @@
-"""server/web/tensor_bodies.py: numbers as numpy says, and every other form refused."""
+"""server/web/v1/tensor_bodies.py: numbers as numpy says, and every other form refused."""
 
 import base64
 import itertools
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from server.errors import BadBase64, MalformedRequest, ServerError, TooLarge, UnusableInput
 from server.inference.frames import Part
-from server.web.tensor_bodies import (
+from server.web.v1.tensor_bodies import (
     Numbers,
     Packed,
     parse_call,

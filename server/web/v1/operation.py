@@ -1,0 +1,83 @@
+"""What an operation of the API is, for its description in OpenAPI."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from server.errors import ServerError
+from server.signing.principal import Scope
+
+FILE = "application/octet-stream"
+WHOLE: dict[str, Any] = {"type": "integer", "minimum": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Something in the query or in a header.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    text : str
+        What it means.
+    kind : dict
+        Its JSON schema.
+    place : str
+        ``query`` or ``header``.
+    is_required : bool
+        Whether it is refused without.
+    """
+
+    name: str
+    text: str
+    kind: dict[str, Any] = field(default_factory=lambda: {"type": "string"})
+    place: str = "query"
+    is_required: bool = False
+
+
+Answer = type | tuple[type, ...] | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A method on a path.
+
+    Attributes
+    ----------
+    method, path : str
+        As in HTTP; a part of the path that varies is written `{name}`.
+    text : str
+        What it does, in a sentence.
+    scope : Scope or None
+        What the caller must be allowed to do; None: anybody may.
+    body : type or None
+        Of the JSON of the request.
+    media : tuple of str
+        Other kinds of bodies, sent as they are.
+    form : dict or None
+        JSON schema of a multipart form that is taken as well.
+    answers : dict
+        From a status to the type of its JSON, or several; a text names another kind, None says
+        there is none.
+    forms : tuple of str
+        Other kinds of what is answered with 200, to who accepts them.
+    lines : tuple of type
+        Of the JSON lines that are answered to who accepts them.
+    problems : tuple of ServerError classes
+        What is refused beside what every operation refuses.
+    parameters : tuple of Parameter
+        In the query and in headers.
+    """
+
+    method: str
+    path: str
+    text: str
+    scope: Scope | None
+    body: type | None = None
+    media: tuple[str, ...] = ()
+    form: dict[str, Any] | None = None
+    answers: dict[int, Answer] = field(default_factory=dict)
+    forms: tuple[str, ...] = ()
+    lines: tuple[type, ...] = ()
+    problems: tuple[type[ServerError], ...] = ()
+    parameters: tuple[Parameter, ...] = ()

@@ -1,0 +1,383 @@
+"""Uploads that come in parts: what survives, what is bounded, and what they become."""
+
+import asyncio
+import errno
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from server.digest import Digest
+from server.errors import (
+    DigestMismatch,
+    Overload,
+    ScopeMissing,
+    ServerError,
+    StorageFull,
+    TooLarge,
+    TooManyRequests,
+)
+from server.repository.appending import Appending
+from server.repository.partial_files import Partial, PartialFiles
+from server.repository.partials import Partials
+from server.repository.registry import State
+from server.repository.staging import Room
+from server.upload_errors import ChecksumMismatch, UploadNotFound, UploadTakenOver
+from tests.repository.conftest import House, digest_of, pieces
+
+DATA = bytes(range(256)) * 40
+
+
+@dataclass
+class Uploads:
+    """The uploads of a house, as one start of the server sees them."""
+
+    house: House
+    partials: Partials
+    appending: Appending
+    now: list[float]
+
+    async def begin(self, length: int, owner: str = "key", data: bytes | None = None) -> Partial:
+        digest = None if data is None else digest_of(data)
+        return await self.partials.create(owner, length, digest=digest, metadata="")
+
+    async def add(self, partial: Partial, data: bytes) -> None:
+        async with self.partials.holding(partial):
+            await self.appending.append(partial, pieces(data), Room())
+
+    async def settle(self, partial: Partial) -> None:
+        async with self.partials.holding(partial):
+            await self.partials.settle(partial, allow=anyone)
+
+
+def anyone(_digest: Digest) -> None:
+    """Let everybody upload every model."""
+
+
+async def started(house: House, *, most: int = 4, keep_s: float = 100.0) -> Uploads:
+    now = [1e9]
+    files = PartialFiles(house.layout)
+    partials = Partials(
+        files,
+        house.staging,
+        house.registry,
+        house.sweeper,
+        most=most,
+        keep_s=keep_s,
+        clock=lambda: now[0],
+    )
+    appending = Appending(files, house.staging, clock=lambda: now[0])
+    await partials.load()
+    return Uploads(house, partials, appending, now)
+
+
+@pytest.fixture
+async def uploads(house: House) -> Uploads:
+    return await started(house)
+
+
+async def broken(data: bytes, error: BaseException) -> AsyncIterator[bytes]:
+    async for piece in pieces(data):
+        yield piece
+    raise error
+
+
+def on_disk(house: House) -> list[Path]:
+    return sorted(house.layout.uploads.iterdir())
+
+
+async def test_parts_become_a_model(uploads: Uploads, house: House) -> None:
+    await house.registry.register(digest_of(DATA))
+    partial = await uploads.begin(len(DATA), data=DATA)
+    for start in range(0, len(DATA), 3000):
+        await uploads.add(partial, DATA[start : start + 3000])
+    assert partial.is_whole
+    await uploads.settle(partial)
+    assert await house.state_of(digest_of(DATA)) is State.PROMOTED
+    assert house.layout.model(digest_of(DATA)).read_bytes() == DATA
+    assert house.layout.model(digest_of(DATA)).stat().st_mode & 0o777 == 0o440
+    assert partial.note.done
+    assert [path.suffix for path in on_disk(house)] == [".json"]
+    await uploads.settle(partial)  # who did not hear of it asks again
+
+
+async def test_what_has_come_before_a_cut_stays_to_the_last_byte(
+    uploads: Uploads, house: House
+) -> None:
+    partial = await uploads.begin(len(DATA))
+    with pytest.raises(ConnectionResetError):
+        async with uploads.partials.holding(partial):
+            await uploads.appending.append(
+                partial, broken(DATA[:4321], ConnectionResetError()), Room()
+            )
+    assert partial.offset == 4321
+    assert house.layout.partial(partial.id).read_bytes() == DATA[:4321]
+
+
+async def test_an_upload_goes_on_after_a_restart(house: House) -> None:
+    await house.registry.register(digest_of(DATA))
+    before = await started(house)
+    partial = await before.begin(len(DATA), data=DATA)
+    await before.add(partial, DATA[:5000])
+    after = await started(house)
+    found = after.partials.find(partial.id, "key")
+    assert (found.offset, found.note) == (5000, partial.note)
+    await after.add(found, DATA[5000:])
+    await after.settle(found)
+    assert await house.state_of(digest_of(DATA)) is State.PROMOTED
+    done = (await started(house)).partials.find(partial.id, "key")
+    assert (done.offset, done.note.done) == (len(DATA), True)
+
+
+async def test_a_whole_upload_that_a_crash_left_is_settled_when_it_is_asked_for(
+    house: House,
+) -> None:
+    await house.registry.register(digest_of(DATA))
+    before = await started(house)
+    partial = await before.begin(len(DATA))
+    await before.add(partial, DATA)
+    # the crash comes after the link into models/
+    house.layout.model(digest_of(DATA)).hardlink_to(house.layout.partial(partial.id))
+    await house.recovery.reconcile()
+    after = await started(house)
+    found = after.partials.find(partial.id, "key")
+    await after.settle(found)
+    assert await house.state_of(digest_of(DATA)) is State.PROMOTED
+    assert house.layout.model(digest_of(DATA)).stat().st_nlink == 1
+
+
+async def test_what_is_not_the_announced_model_is_gone(uploads: Uploads, house: House) -> None:
+    await house.registry.register(digest_of(DATA))
+    partial = await uploads.begin(4, data=DATA)
+    await uploads.add(partial, b"junk")
+    with pytest.raises(DigestMismatch, match=digest_of(b"junk").hex):
+        await uploads.settle(partial)
+    other = await uploads.begin(4)
+    await uploads.add(other, b"junk")
+    with pytest.raises(DigestMismatch, match="never registered"):
+        await uploads.settle(other)
+    assert on_disk(house) == []
+    assert uploads.partials.unfinished == 0
+
+
+async def test_who_may_not_upload_a_model_does_not(uploads: Uploads, house: House) -> None:
+    await house.registry.register(digest_of(DATA))
+    partial = await uploads.begin(len(DATA))
+    await uploads.add(partial, DATA)
+
+    def nobody(_digest: Digest) -> None:
+        raise ScopeMissing
+
+    with pytest.raises(ScopeMissing):
+        async with uploads.partials.holding(partial):
+            await uploads.partials.settle(partial, allow=nobody)
+    assert await house.state_of(digest_of(DATA)) is State.REGISTERED
+
+
+async def test_a_part_with_a_wrong_checksum_leaves_nothing(uploads: Uploads, house: House) -> None:
+    partial = await uploads.begin(len(DATA))
+    await uploads.add(partial, DATA[:1000])
+
+    def wrong() -> None:
+        raise ChecksumMismatch
+
+    for chunks in (pieces(DATA[1000:2000]), broken(DATA[1000:2000], ConnectionResetError())):
+        with pytest.raises((ChecksumMismatch, ConnectionResetError)):
+            async with uploads.partials.holding(partial):
+                await uploads.appending.append(partial, chunks, Room(), check=wrong)
+        assert partial.offset == 1000
+        assert house.layout.partial(partial.id).read_bytes() == DATA[:1000]
+
+
+async def test_an_upload_takes_no_more_than_was_announced(uploads: Uploads) -> None:
+    partial = await uploads.begin(1500)
+    with pytest.raises(TooLarge):
+        await uploads.add(partial, DATA[:1501])
+    assert partial.offset <= 1500
+    await uploads.add(partial, DATA[partial.offset : 1500])
+    assert partial.is_whole
+
+
+async def test_a_write_that_fails_leaves_no_torn_piece(uploads: Uploads, house: House) -> None:
+    partial = await uploads.begin(len(DATA))
+    await uploads.add(partial, DATA[:1000])
+    house.disk.fails = lambda act, _name: errno.ENOSPC if act == "write" else 0
+    with pytest.raises(StorageFull):
+        await uploads.add(partial, DATA[1000:2000])
+    house.disk.fails = lambda _act, _name: 0
+    assert partial.offset == 1000
+    await uploads.add(partial, DATA[1000:])
+    assert house.layout.partial(partial.id).read_bytes() == DATA
+
+
+async def test_unfinished_uploads_count_as_staged_bytes(house: House) -> None:
+    uploads = await started(house)
+    first = await uploads.begin(90_000)
+    await uploads.add(first, bytes(90_000))
+    await house.upload(b"a" * 100_000)
+    second = await uploads.begin(90_000)
+    with pytest.raises(StorageFull):
+        await uploads.add(second, bytes(70_000))
+    await uploads.partials.remove(first)
+    await uploads.add(second, bytes(90_000))
+    assert second.is_whole
+
+
+async def test_after_a_restart_they_still_count(house: House, tmp_path: Path) -> None:
+    before = await started(house)
+    partial = await before.begin(90_000)
+    await before.add(partial, bytes(90_000))
+    house.staging.give_back(90_000)  # as a new process begins
+    await started(house)
+    await house.upload(b"a" * 100_000)
+    with pytest.raises(StorageFull):
+        await house.upload(b"b" * 70_000)
+
+
+async def test_the_number_of_unfinished_uploads_is_bounded(house: House) -> None:
+    uploads = await started(house, most=4)
+    for _ in range(3):
+        await uploads.begin(10, owner="greedy")
+    with pytest.raises(TooManyRequests):
+        await uploads.begin(10, owner="greedy")
+    await uploads.begin(10, owner="modest")
+    with pytest.raises(Overload):
+        await uploads.begin(10, owner="another")
+    assert uploads.partials.unfinished == 4
+    uploads.now[0] += 101
+    await uploads.begin(10, owner="another")
+    assert uploads.partials.unfinished == 1
+    assert len(on_disk(house)) == 2
+
+
+async def test_what_nobody_goes_on_with_ends(uploads: Uploads, house: House) -> None:
+    idle, busy = await uploads.begin(len(DATA)), await uploads.begin(len(DATA))
+    uploads.now[0] += 60
+    await uploads.add(busy, DATA[:10])
+    uploads.now[0] += 60
+    with pytest.raises(UploadNotFound):
+        uploads.partials.find(idle.id, "key")
+    await uploads.partials.expire()
+    assert uploads.partials.find(busy.id, "key") is busy
+    assert not house.layout.partial(idle.id).exists()
+
+
+async def test_of_finished_uploads_the_latest_are_remembered(house: House) -> None:
+    uploads = await started(house, most=2)
+    ids = []
+    for k in range(4):
+        data = bytes([k]) * 100
+        await house.registry.register(digest_of(data))
+        partial = await uploads.begin(100)
+        await uploads.add(partial, data)
+        uploads.now[0] += 1
+        await uploads.settle(partial)
+        ids.append(partial.id)
+    known = [path.stem.removeprefix(".partial-") for path in on_disk(house)]
+    assert sorted(known) == sorted(ids[2:])
+
+
+async def test_an_upload_is_its_owner_s_alone(uploads: Uploads) -> None:
+    partial = await uploads.begin(10, owner="one")
+    with pytest.raises(UploadNotFound):
+        uploads.partials.find(partial.id, "two")
+    with pytest.raises(UploadNotFound):
+        uploads.partials.find("0" * 32, "one")
+
+
+async def test_a_later_request_takes_an_upload_over(uploads: Uploads) -> None:
+    partial = await uploads.begin(len(DATA))
+    hangs = asyncio.Event()
+
+    async def dead_line() -> AsyncIterator[bytes]:
+        yield DATA[:700]
+        hangs.set()
+        await asyncio.Event().wait()
+
+    async def hang() -> None:
+        async with uploads.partials.holding(partial):
+            await uploads.appending.append(partial, dead_line(), Room())
+
+    first = asyncio.create_task(hang())
+    await hangs.wait()
+    async with uploads.partials.holding(partial):
+        assert partial.offset == 700
+    with pytest.raises(UploadTakenOver):
+        await first
+    await uploads.add(partial, DATA[700:])
+    assert partial.is_whole
+
+
+async def test_a_caller_that_is_cancelled_leaves_what_it_brought(uploads: Uploads) -> None:
+    partial = await uploads.begin(len(DATA))
+    hangs = asyncio.Event()
+
+    async def dead_line() -> AsyncIterator[bytes]:
+        yield DATA[:700]
+        hangs.set()
+        await asyncio.Event().wait()
+
+    async def hang() -> None:
+        async with uploads.partials.holding(partial):
+            await uploads.appending.append(partial, dead_line(), Room())
+
+    first = asyncio.create_task(hang())
+    await hangs.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert partial.offset == 700
+
+
+async def test_who_waits_for_an_upload_that_is_removed_is_told(uploads: Uploads) -> None:
+    partial = await uploads.begin(10)
+    await uploads.partials.remove(partial)
+    with pytest.raises(UploadNotFound):
+        async with uploads.partials.holding(partial):
+            pytest.fail("it was there")
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        *(b"", b"{", b"[]", b"{}", b'{"owner": 1}', b"\xff"),
+        json.dumps({"owner": "k", "length": "9", "digest": None, "metadata": ""}).encode(),
+        json.dumps({"owner": "k", "length": 9, "digest": "x", "metadata": ""}).encode(),
+        json.dumps({"owner": "k", "length": 2, "digest": None, "metadata": ""}).encode(),
+        json.dumps({"owner": "k", "length": 9, "digest": None, "metadata": "", "x": 1}).encode(),
+    ],
+)
+async def test_what_is_no_upload_any_more_is_removed_at_the_start(
+    house: House, note: bytes
+) -> None:
+    upload = "0" * 32
+    house.layout.partial(upload).write_bytes(b"abc")
+    house.layout.partial_note(upload).write_bytes(note)
+    house.layout.partial("1" * 32).write_bytes(b"no note")
+    house.layout.partial_note("2" * 32).write_bytes(b'{"no": "bytes"}')
+    (house.layout.uploads / ".partial-somebody-else").write_bytes(b"")
+    uploads = await started(house)
+    assert uploads.partials.unfinished == 0
+    assert house.names() == [".partial-somebody-else"]
+
+
+async def test_a_sweep_does_not_see_unfinished_uploads(uploads: Uploads, house: House) -> None:
+    await house.registry.register(digest_of(DATA))
+    partial = await uploads.begin(len(DATA))
+    await uploads.add(partial, DATA)
+    report = await house.sweeper.sweep()
+    assert (report.promoted, report.discarded, report.left) == ([], 0, 0)
+    assert house.layout.partial(partial.id).exists()
+
+
+async def test_an_upload_that_cannot_be_begun_takes_no_place(
+    uploads: Uploads, house: House
+) -> None:
+    house.disk.fails = lambda act, _name: errno.EIO if act == "link" else 0
+    with pytest.raises(ServerError):
+        await uploads.begin(10)
+    house.disk.fails = lambda _act, _name: 0
+    assert uploads.partials.unfinished == 0
+    assert on_disk(house) == []
