@@ -14,7 +14,7 @@ from spectrogrampredictor.answers import (
     Sweep,
     Token,
 )
-from spectrogrampredictor.calls import Manifest, ModelName, Sound
+from spectrogrampredictor.calls import Manifest, ModelName, Sound, Windows
 from spectrogrampredictor.connection import READY_S, TIMEOUT, memory_of, trust
 from spectrogrampredictor.environment import read_settings
 from spectrogrampredictor.files import Progress
@@ -132,10 +132,18 @@ class AsyncClient:
         ext: str | None = None,
         features: bool = False,
         receipt: bool = False,
+        windows: Windows | None = None,
     ) -> Prediction:
         """Ask a model about a sound: as `Client.predict`."""
         return await self._line.run(
-            calls.predict(model, sound, csv=csv, ext=ext, features=features, receipt=receipt)
+            calls.predict(
+                *(model, sound),
+                csv=csv,
+                ext=ext,
+                features=features,
+                receipt=receipt,
+                windows=windows,
+            )
         )
 
     async def predict_tensors(

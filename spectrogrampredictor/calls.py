@@ -11,7 +11,7 @@ import secrets
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from spectrogrampredictor.answers import (
     Model,
@@ -28,6 +28,7 @@ from spectrogrampredictor.uploads import BYTES, Memory, is_held, send
 
 ModelName = str | Model
 Manifest = Mapping[str, Any] | str | os.PathLike[str]
+Windows = Literal["middle", "mean"]
 Sound = bytes | str | os.PathLike[str]
 RECEIPT = "Prediction-Receipt"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
@@ -113,6 +114,7 @@ def predict(
     ext: str | None,
     features: bool,
     receipt: bool,
+    windows: Windows | None = None,
 ) -> Steps[Prediction]:
     """Ask a model about a sound."""
     data: bytes = yield Work(lambda: _content(sound))
@@ -120,6 +122,8 @@ def predict(
     query = {name: "1" for name, asked in wanted.items() if asked}
     if ext is not None:
         query["ext"] = ext
+    if windows is not None:
+        query["windows"] = windows
     if csv is not None:
         query["csv"] = yield Work(lambda: csv if isinstance(csv, str) else Path(csv).read_text())
     answer = yield Ask(

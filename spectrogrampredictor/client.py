@@ -14,7 +14,7 @@ from spectrogrampredictor.answers import (
     Sweep,
     Token,
 )
-from spectrogrampredictor.calls import Manifest, ModelName, Sound
+from spectrogrampredictor.calls import Manifest, ModelName, Sound, Windows
 from spectrogrampredictor.connection import READY_S, TIMEOUT, memory_of, trust
 from spectrogrampredictor.environment import read_settings
 from spectrogrampredictor.files import Progress
@@ -178,6 +178,7 @@ class Client:
         ext: str | None = None,
         features: bool = False,
         receipt: bool = False,
+        windows: Windows | None = None,
     ) -> Prediction:
         """Ask a model about a sound.
 
@@ -195,9 +196,19 @@ class Client:
             Whether to tell the features that the model was given.
         receipt : bool
             Whether the server is to sign what it says.
+        windows : {"middle", "mean"}, optional
+            Of a sound longer than 30 s: its middle, or the mean over as many windows of 30 s as
+            cover it, each with a feature row of its own.
         """
         return self._line.run(
-            calls.predict(model, sound, csv=csv, ext=ext, features=features, receipt=receipt)
+            calls.predict(
+                *(model, sound),
+                csv=csv,
+                ext=ext,
+                features=features,
+                receipt=receipt,
+                windows=windows,
+            )
         )
 
     def predict_tensors(

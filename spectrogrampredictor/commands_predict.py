@@ -12,6 +12,7 @@ import click
 import httpx
 
 from spectrogrampredictor.answers import Prediction
+from spectrogrampredictor.calls import Windows
 from spectrogrampredictor.client import Client
 from spectrogrampredictor.command_errors import Failed, said_of
 from spectrogrampredictor.model_names import digest_or_name
@@ -25,6 +26,7 @@ _OF_ONE = (BadSound, BadRequest, ServerFault, httpx.TransportError, OSError)
 _EXAMPLES_PREDICT = examples(
     "spectrogrampredictor predict best song.mp3",
     "spectrogrampredictor predict best album/ --format csv > album.csv",
+    "spectrogrampredictor predict best symphony.flac --windows mean",
     "spectrogrampredictor predict best song.mp3 --receipts receipts/",
 )
 
@@ -56,6 +58,11 @@ class _Outcome:
     help="A CSV with the feature row; it is computed where it is left out.",
 )
 @click.option(
+    "--windows",
+    type=click.Choice(["middle", "mean"]),
+    help="Of sounds longer than 30 s: their middle, or the mean over all their windows.",
+)
+@click.option(
     "--receipts",
     type=click.Path(file_okay=False, path_type=Path),
     help="A folder: the server signs what it says, and each answer is kept there with its receipt.",
@@ -70,6 +77,7 @@ def predict(
     form: str,
     top: int,
     features: Path | None,
+    windows: Windows | None,
     receipts: Path | None,
     jobs: int,
 ) -> None:
@@ -87,7 +95,9 @@ def predict(
 
     def ask(path: Path) -> _Outcome:
         try:
-            found = client.predict(asked, path, csv=features, receipt=receipts is not None)
+            found = client.predict(
+                asked, path, csv=features, receipt=receipts is not None, windows=windows
+            )
         except _OF_ONE as error:
             return _Outcome(path, None, said_of(error))
         if receipts is not None:

@@ -33,6 +33,7 @@ from spectrogrampredictor.uploads import Memory
 from tests.flows.conftest import TinyModels
 from tests.flows.messages import SCOPES, key, pair, write_keys
 from tests.flows.running import TOKEN, Server, difference, digest_of
+from tests.flows.sounds import encode, song
 from tests.signing.messages import PRIVATE, SECRET
 
 pytestmark = pytest.mark.timeout(240)
@@ -412,6 +413,14 @@ def test_tensors_are_predicted(by_hmac: Asker, tiny: TinyModels) -> None:
     assert verify_receipt(answer.receipt, by_hmac("receipt_keys"), answer=answer.body)
     with pytest.raises(BadReceipt):
         verify_receipt(answer.receipt, by_hmac("receipt_keys"), answer=b"")
+
+
+def test_a_long_sound_is_predicted_as_a_whole(ask: Asker, hosted: Model) -> None:
+    sound = encode(song(40.0))
+    mean, middle = ask("predict", hosted, sound, windows="mean"), ask("predict", hosted, sound)
+    assert (mean.windows, middle.windows) == (2, 1)
+    assert mean.window == "0-40 s of 40 s, mean of 2 windows"
+    assert difference(mean.probabilities, middle.probabilities) > 1e-6
 
 
 def test_what_is_wrong_with_a_sound_is_said(by_hmac: Asker, hosted: Model) -> None:

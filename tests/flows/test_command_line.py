@@ -18,6 +18,7 @@ from spectrogrampredictor.__main__ import main
 from tests.flows.conftest import TinyModels
 from tests.flows.messages import key, write_keys
 from tests.flows.running import ROOT, TOKEN, Server, digest_of
+from tests.flows.sounds import encode, song
 from tests.flows.test_extract import read_terminal
 
 pytestmark = pytest.mark.timeout(240)
@@ -164,6 +165,12 @@ def test_an_album_is_json(run: Run, hosted: str, album: Path, tiny: TinyModels) 
         answer["probabilities"], key=lambda label: -answer["probabilities"][label]
     )[:2]
     assert answer["window"] == "0-2 s of 2 s, repeated"
+
+
+def test_a_long_sound_is_asked_about_as_a_whole(run: Run, hosted: str, tmp_path: Path) -> None:
+    (tmp_path / "long.wav").write_bytes(encode(song(40.0)))
+    said = run("predict", hosted, "long.wav", "--windows", "mean", "--format", "json")
+    assert json.loads(said)["window"] == "0-40 s of 40 s, mean of 2 windows"
 
 
 def test_a_feature_row_comes_from_a_file(
