@@ -1,12 +1,12 @@
 """A client for asynchronous code: `Client` with `await`."""
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import httpx
 
-from spectrogrampredictor import calls, names
+from spectrogrampredictor import calls, many, names
 from spectrogrampredictor.answers import (
     Alias,
     Model,
@@ -20,6 +20,7 @@ from spectrogrampredictor.environment import read_settings
 from spectrogrampredictor.files import Progress
 from spectrogrampredictor.frontends import Frontend, FrontendTensor
 from spectrogrampredictor.line import AsyncLine
+from spectrogrampredictor.many import Answered
 from spectrogrampredictor.retries import Retries
 
 _PAGE = 500
@@ -145,6 +146,20 @@ class AsyncClient:
                 windows=windows,
             )
         )
+
+    async def predict_many(
+        self,
+        model: ModelName,
+        sounds: Iterable[Sound],
+        *,
+        features: bool = False,
+        windows: Windows | None = None,
+    ) -> AsyncIterator[Answered]:
+        """Ask a model about several sounds: as `Client.predict_many`."""
+        for form in many.forms(sounds):
+            steps = many.predict_form(model, form, features=features, windows=windows)
+            for one in await self._line.run(steps):
+                yield one
 
     async def predict_tensors(
         self, model: ModelName, inputs: Mapping[str, Any], *, receipt: bool = False

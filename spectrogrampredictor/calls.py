@@ -82,7 +82,7 @@ def wait(model: ModelName, wait_s: float) -> Steps[Model]:
 
 def one(model: ModelName) -> Steps[Model]:
     """Look a model up."""
-    answer = yield Ask("GET", _path(model))
+    answer = yield Ask("GET", path_of(model))
     return Model.of(answer.json())
 
 
@@ -97,13 +97,13 @@ def page(*, limit: int, after: str | None, state: str | None) -> Steps[Page]:
 def switch(model: ModelName, state: str, reason: str | None) -> Steps[Model]:
     """Switch a model on or off."""
     fields = {"state": state} if reason is None else {"state": state, "reason": reason}
-    answer = yield Ask("PATCH", _path(model), fields=fields)
+    answer = yield Ask("PATCH", path_of(model), fields=fields)
     return Model.of(answer.json())
 
 
 def remove(model: ModelName) -> Steps[None]:
     """Remove a model with its files."""
-    yield Ask("DELETE", _path(model))
+    yield Ask("DELETE", path_of(model))
 
 
 def predict(
@@ -127,7 +127,7 @@ def predict(
     if csv is not None:
         query["csv"] = yield Work(lambda: csv if isinstance(csv, str) else Path(csv).read_text())
     answer = yield Ask(
-        *("POST", f"{_path(model)}/predictions"),
+        *("POST", f"{path_of(model)}/predictions"),
         query=query,
         body=data,
         headers={"Content-Type": BYTES},
@@ -141,7 +141,7 @@ def predict_tensors(
     """Ask a model about its own input tensors."""
     lists = {name: _lists(value) for name, value in inputs.items()}
     answer = yield Ask(
-        *("POST", f"{_path(model)}/predictions"),
+        *("POST", f"{path_of(model)}/predictions"),
         query={"receipt": "1"} if receipt else {},
         fields={"inputs": lists},
     )
@@ -203,7 +203,8 @@ def named(text: str) -> str:
     return urllib.parse.quote(text, safe="")
 
 
-def _path(model: ModelName) -> str:
+def path_of(model: ModelName) -> str:
+    """Return the path of a model."""
     return f"/v1/models/{named(model if isinstance(model, str) else model.digest)}"
 
 

@@ -146,6 +146,14 @@ def test_a_sound_that_is_none_is_told_and_the_others_are_answered(
     assert said.err == "1 of 3 sounds could not be answered\n"
 
 
+def test_several_files_go_in_one_request(
+    run: Run, server: Server, hosted: str, album: Path
+) -> None:
+    before = server.log().count("/predictions")
+    assert len(run("predict", hosted, album / "two.wav", album / "live", album / "two.wav")) > 100
+    assert server.log().count("/predictions") == before + 1
+
+
 def test_an_album_is_csv(run: Run, hosted: str, album: Path) -> None:
     said = run("predict", hosted, album / "live", album / "two.wav", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(said)))

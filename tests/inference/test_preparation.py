@@ -253,11 +253,14 @@ async def test_the_tensors_of_windows_are_cut_into_rows(house: New, tmp_path: Pa
     assert len(cache) == 0
 
 
+COUNTS: list[object] = [None, "x", 0, -1, 1001, 7, []]
+
+
 @pytest.mark.parametrize(
     ("fields", "parts", "first"),
     [
         ({}, ROWS, 0),
-        *((windows_told(count=count), ROWS, 0) for count in (None, "x", 0, -1, 1001, 7, [])),
+        *((windows_told(count=count), ROWS, 0) for count in COUNTS),
         (windows_told(window=None), ROWS, 0),
         (windows_told(features="guessed"), ROWS, 0),
         (windows_told(), ROWS, 8),
