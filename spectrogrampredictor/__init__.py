@@ -27,12 +27,14 @@ from spectrogrampredictor.asynchronous import AsyncClient
 from spectrogrampredictor.auth import BearerToken, Ed25519Key, HmacKey, SigningToken
 from spectrogrampredictor.client import Client
 from spectrogrampredictor.frontends import Frontend, FrontendTensor
+from spectrogrampredictor.many import Answered
 from spectrogrampredictor.problem import Problem
 from spectrogrampredictor.receipts import BadReceipt, Receipt, verify_receipt
 from spectrogrampredictor.retries import Retries
 
 __all__ = [
     "Alias",
+    "Answered",
     "AsyncClient",
     "BadReceipt",
     "BearerToken",

@@ -133,6 +133,8 @@ class Prediction:
         What made the model's tensors.
     window : str or None
         Which part of the sound was used.
+    windows : int
+        How many windows the probabilities are the mean of.
     features : str or None
         ``client`` when the feature row came with the request, ``derived`` when it was computed.
     feature_values : dict of str to float
@@ -153,6 +155,7 @@ class Prediction:
     outputs: dict[str, Tensor]
     frontends: tuple[str, ...]
     window: str | None
+    windows: int
     features: str | None
     feature_values: dict[str, float]
     saturated: bool
@@ -186,6 +189,7 @@ class Prediction:
             outputs=outputs,
             frontends=tuple(said.get("frontends", ())),
             window=said.get("window"),
+            windows=said.get("windows", 1),
             features=said.get("features"),
             feature_values=said.get("feature_values") or {},
             saturated=said.get("saturated", False),

@@ -1,12 +1,12 @@
 """A client for asynchronous code: `Client` with `await`."""
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import httpx
 
-from spectrogrampredictor import calls, names
+from spectrogrampredictor import calls, many, names
 from spectrogrampredictor.answers import (
     Alias,
     Model,
@@ -14,12 +14,13 @@ from spectrogrampredictor.answers import (
     Sweep,
     Token,
 )
-from spectrogrampredictor.calls import Manifest, ModelName, Sound
+from spectrogrampredictor.calls import Manifest, ModelName, Sound, Windows
 from spectrogrampredictor.connection import READY_S, TIMEOUT, memory_of, trust
 from spectrogrampredictor.environment import read_settings
 from spectrogrampredictor.files import Progress
 from spectrogrampredictor.frontends import Frontend, FrontendTensor
 from spectrogrampredictor.line import AsyncLine
+from spectrogrampredictor.many import Answered
 from spectrogrampredictor.retries import Retries
 
 _PAGE = 500
@@ -132,11 +133,33 @@ class AsyncClient:
         ext: str | None = None,
         features: bool = False,
         receipt: bool = False,
+        windows: Windows | None = None,
     ) -> Prediction:
         """Ask a model about a sound: as `Client.predict`."""
         return await self._line.run(
-            calls.predict(model, sound, csv=csv, ext=ext, features=features, receipt=receipt)
+            calls.predict(
+                *(model, sound),
+                csv=csv,
+                ext=ext,
+                features=features,
+                receipt=receipt,
+                windows=windows,
+            )
         )
+
+    async def predict_many(
+        self,
+        model: ModelName,
+        sounds: Iterable[Sound],
+        *,
+        features: bool = False,
+        windows: Windows | None = None,
+    ) -> AsyncIterator[Answered]:
+        """Ask a model about several sounds: as `Client.predict_many`."""
+        for form in many.forms(sounds):
+            steps = many.predict_form(model, form, features=features, windows=windows)
+            for one in await self._line.run(steps):
+                yield one
 
     async def predict_tensors(
         self, model: ModelName, inputs: Mapping[str, Any], *, receipt: bool = False

@@ -60,7 +60,8 @@ class SigningToken(_SigningAuth):
     """Dialect 1: one secret that all share, `SIGNING_TOKEN` of the server.
 
     JSON gets its signature behind it, anything else is signed by its digest in a header; both hold
-    the path, the time, and a text that counts once. Not for forms.
+    the path, the time, and a text that counts once. Not for the forms of the original paths, whose
+    files are signed one by one.
 
     Parameters
     ----------

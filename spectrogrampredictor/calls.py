@@ -11,7 +11,7 @@ import secrets
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from spectrogrampredictor.answers import (
     Model,
@@ -28,6 +28,7 @@ from spectrogrampredictor.uploads import BYTES, Memory, is_held, send
 
 ModelName = str | Model
 Manifest = Mapping[str, Any] | str | os.PathLike[str]
+Windows = Literal["middle", "mean"]
 Sound = bytes | str | os.PathLike[str]
 RECEIPT = "Prediction-Receipt"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
@@ -81,7 +82,7 @@ def wait(model: ModelName, wait_s: float) -> Steps[Model]:
 
 def one(model: ModelName) -> Steps[Model]:
     """Look a model up."""
-    answer = yield Ask("GET", _path(model))
+    answer = yield Ask("GET", path_of(model))
     return Model.of(answer.json())
 
 
@@ -96,13 +97,13 @@ def page(*, limit: int, after: str | None, state: str | None) -> Steps[Page]:
 def switch(model: ModelName, state: str, reason: str | None) -> Steps[Model]:
     """Switch a model on or off."""
     fields = {"state": state} if reason is None else {"state": state, "reason": reason}
-    answer = yield Ask("PATCH", _path(model), fields=fields)
+    answer = yield Ask("PATCH", path_of(model), fields=fields)
     return Model.of(answer.json())
 
 
 def remove(model: ModelName) -> Steps[None]:
     """Remove a model with its files."""
-    yield Ask("DELETE", _path(model))
+    yield Ask("DELETE", path_of(model))
 
 
 def predict(
@@ -113,6 +114,7 @@ def predict(
     ext: str | None,
     features: bool,
     receipt: bool,
+    windows: Windows | None = None,
 ) -> Steps[Prediction]:
     """Ask a model about a sound."""
     data: bytes = yield Work(lambda: _content(sound))
@@ -120,10 +122,12 @@ def predict(
     query = {name: "1" for name, asked in wanted.items() if asked}
     if ext is not None:
         query["ext"] = ext
+    if windows is not None:
+        query["windows"] = windows
     if csv is not None:
         query["csv"] = yield Work(lambda: csv if isinstance(csv, str) else Path(csv).read_text())
     answer = yield Ask(
-        *("POST", f"{_path(model)}/predictions"),
+        *("POST", f"{path_of(model)}/predictions"),
         query=query,
         body=data,
         headers={"Content-Type": BYTES},
@@ -137,7 +141,7 @@ def predict_tensors(
     """Ask a model about its own input tensors."""
     lists = {name: _lists(value) for name, value in inputs.items()}
     answer = yield Ask(
-        *("POST", f"{_path(model)}/predictions"),
+        *("POST", f"{path_of(model)}/predictions"),
         query={"receipt": "1"} if receipt else {},
         fields={"inputs": lists},
     )
@@ -199,7 +203,8 @@ def named(text: str) -> str:
     return urllib.parse.quote(text, safe="")
 
 
-def _path(model: ModelName) -> str:
+def path_of(model: ModelName) -> str:
+    """Return the path of a model."""
     return f"/v1/models/{named(model if isinstance(model, str) else model.digest)}"
 
 

@@ -1,12 +1,10 @@
 """A client that waits for each answer."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import httpx
-
-from spectrogrampredictor import calls, names
+from spectrogrampredictor import calls, many, names
 from spectrogrampredictor.answers import (
     Alias,
     Model,
@@ -14,34 +12,20 @@ from spectrogrampredictor.answers import (
     Sweep,
     Token,
 )
-from spectrogrampredictor.calls import Manifest, ModelName, Sound
-from spectrogrampredictor.connection import READY_S, TIMEOUT, memory_of, trust
-from spectrogrampredictor.environment import read_settings
+from spectrogrampredictor.calls import Manifest, ModelName, Sound, Windows
+from spectrogrampredictor.connected import Connected
+from spectrogrampredictor.connection import READY_S, memory_of
 from spectrogrampredictor.files import Progress
 from spectrogrampredictor.frontends import Frontend, FrontendTensor
-from spectrogrampredictor.line import Line
-from spectrogrampredictor.retries import Retries
+from spectrogrampredictor.many import Answered
 
 _PAGE = 500
 
 
-class Client:
+class Client(Connected):
     """Asks a server; good in several threads.
 
-    Parameters
-    ----------
-    url : str
-        Of the server, such as https://models.example.
-    auth : httpx.Auth, optional
-        Who asks: `SigningToken`, `HmacKey`, `Ed25519Key` or `BearerToken`.
-    ca_file : str or PathLike, optional
-        The authority of the server's certificate; the usual ones where it is left out.
-    retries : Retries
-        How long it goes on where the server is busy or the line breaks.
-    timeout : httpx.Timeout
-        For one try.
-    transport : httpx.BaseTransport, optional
-        What sends instead of the network.
+    It takes the parameters of `Connected`: a `url`, and the `auth` that says who asks.
 
     Examples
     --------
@@ -49,41 +33,6 @@ class Client:
     ...     model = client.push("genre.h5")
     ...     print(client.predict(model, "song.mp3").best)
     """
-
-    def __init__(
-        self,
-        url: str,
-        auth: httpx.Auth | None = None,
-        *,
-        ca_file: str | os.PathLike[str] | None = None,
-        retries: Retries = Retries(),  # noqa: B008  # it never changes
-        timeout: httpx.Timeout = TIMEOUT,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        http = httpx.Client(
-            auth=auth,
-            base_url=url,
-            verify=trust(ca_file),
-            timeout=timeout,
-            transport=transport,
-        )
-        self._line = Line(http, retries)
-
-    @classmethod
-    def from_env(cls, **options: Any) -> Self:
-        """Ask the server that the environment names: see `spectrogrampredictor.environment`."""
-        found = read_settings()
-        return cls(found.url, found.auth, ca_file=found.ca_file, **options)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._line.http.close()
 
     # models
 
@@ -178,6 +127,7 @@ class Client:
         ext: str | None = None,
         features: bool = False,
         receipt: bool = False,
+        windows: Windows | None = None,
     ) -> Prediction:
         """Ask a model about a sound.
 
@@ -195,10 +145,45 @@ class Client:
             Whether to tell the features that the model was given.
         receipt : bool
             Whether the server is to sign what it says.
+        windows : {"middle", "mean"}, optional
+            Of a sound longer than 30 s: its middle, or the mean over as many windows of 30 s as
+            cover it, each with a feature row of its own.
         """
         return self._line.run(
-            calls.predict(model, sound, csv=csv, ext=ext, features=features, receipt=receipt)
+            calls.predict(
+                *(model, sound),
+                csv=csv,
+                ext=ext,
+                features=features,
+                receipt=receipt,
+                windows=windows,
+            )
         )
+
+    def predict_many(
+        self,
+        model: ModelName,
+        sounds: Iterable[Sound],
+        *,
+        features: bool = False,
+        windows: Windows | None = None,
+    ) -> Iterator[Answered]:
+        """Ask a model about several sounds, many of them in one request; each fails alone.
+
+        Parameters
+        ----------
+        sounds : iterable of bytes, str or PathLike
+            Sound files, or where they lie; up to 64, or 16 MB, are read and sent at a time.
+
+        Yields
+        ------
+        Answered
+            A prediction or a problem for each sound, in their order. What is wrong with the model
+            or the request is raised, as by `predict`.
+        """
+        for form in many.forms(sounds):
+            steps = many.predict_form(model, form, features=features, windows=windows)
+            yield from self._line.run(steps)
 
     def predict_tensors(
         self, model: ModelName, inputs: Mapping[str, Any], *, receipt: bool = False

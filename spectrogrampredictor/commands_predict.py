@@ -1,6 +1,7 @@
 """The command `predict`: many sounds at once, as a table, JSON or CSV."""
 
 import csv
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,19 +13,23 @@ import click
 import httpx
 
 from spectrogrampredictor.answers import Prediction
+from spectrogrampredictor.calls import Windows
 from spectrogrampredictor.client import Client
 from spectrogrampredictor.command_errors import Failed, said_of
+from spectrogrampredictor.many import Answered
 from spectrogrampredictor.model_names import digest_or_name
 from spectrogrampredictor.problem import BadRequest, BadSound, ServerFault
 from spectrogrampredictor.shown import Told, bar, examples
 
 _SOUNDS = {"wav", "wave", "aif", "aiff", "au", "snd", "flac", "ogg", "oga", "opus", "mp3"}
 _MOST_WIDTH = 60
+_SOUNDS_A_REQUEST = 8  # few enough that rows come while others are still worked on
 # what else goes wrong is the model's or the caller's, and would for every sound
 _OF_ONE = (BadSound, BadRequest, ServerFault, httpx.TransportError, OSError)
 _EXAMPLES_PREDICT = examples(
     "spectrogrampredictor predict best song.mp3",
     "spectrogrampredictor predict best album/ --format csv > album.csv",
+    "spectrogrampredictor predict best symphony.flac --windows mean",
     "spectrogrampredictor predict best song.mp3 --receipts receipts/",
 )
 
@@ -56,12 +61,21 @@ class _Outcome:
     help="A CSV with the feature row; it is computed where it is left out.",
 )
 @click.option(
+    "--windows",
+    type=click.Choice(["middle", "mean"]),
+    help="Of sounds longer than 30 s: their middle, or the mean over all their windows.",
+)
+@click.option(
     "--receipts",
     type=click.Path(file_okay=False, path_type=Path),
     help="A folder: the server signs what it says, and each answer is kept there with its receipt.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Sounds at once."
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Requests at once; several sounds are sent as forms of up to 8.",
 )
 def predict(
     *,
@@ -70,6 +84,7 @@ def predict(
     form: str,
     top: int,
     features: Path | None,
+    windows: Windows | None,
     receipts: Path | None,
     jobs: int,
 ) -> None:
@@ -84,10 +99,24 @@ def predict(
         receipts.mkdir(parents=True, exist_ok=True)
 
     asked = digest_or_name(model)
+    alone = receipts is not None or features is not None
+    size = 1 if alone else _SOUNDS_A_REQUEST
+    groups = [paths[first : first + size] for first in range(0, len(paths), size)]
 
-    def ask(path: Path) -> _Outcome:
+    def ask(group: Sequence[Path]) -> list[_Outcome]:
+        if alone:
+            return [ask_alone(path) for path in group]
         try:
-            found = client.predict(asked, path, csv=features, receipt=receipts is not None)
+            found = list(client.predict_many(asked, group, windows=windows))
+        except _OF_ONE:  # of one among them perhaps
+            return [ask_alone(path) for path in group]
+        return [_outcome(path, one) for path, one in zip(group, found, strict=True)]
+
+    def ask_alone(path: Path) -> _Outcome:
+        try:
+            found = client.predict(
+                asked, path, csv=features, receipt=receipts is not None, windows=windows
+            )
         except _OF_ONE as error:
             return _Outcome(path, None, said_of(error))
         if receipts is not None:
@@ -97,12 +126,17 @@ def predict(
     with Client.from_env() as client, bar("predict", beside=sys.stdout) as told:
         pool = ThreadPoolExecutor(jobs)
         try:
-            outcomes = _counted(pool.map(ask, paths), len(paths), told)
+            found = itertools.chain.from_iterable(pool.map(ask, groups))
+            outcomes = _counted(found, len(paths), told)
             failed = _WRITERS[form](outcomes, top, max(len(str(path)) for path in paths))
         finally:
             pool.shutdown(cancel_futures=True)
     if failed:
         raise Failed(f"{failed} of {len(paths)} sounds could not be answered")
+
+
+def _outcome(path: Path, one: Answered) -> _Outcome:
+    return _Outcome(path, one.prediction, said_of(one.problem) if one.problem else "")
 
 
 def _paths(sounds: Sequence[Path]) -> list[Path]:

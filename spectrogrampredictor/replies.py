@@ -38,15 +38,27 @@ def problem_of(response: httpx.Response) -> Problem:
     response : httpx.Response
         Read to its end.
     """
-    said = _object(response)
+    said = dict(_object(response))
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        said["detail"] = f"{said.get('detail') or said.get('title', '')}{_clocks(response)}"
+    said["title"] = said.get("title") or response.reason_phrase
+    return _problem(said, response.status_code, retry_after(response))
+
+
+def problem_in(said: Mapping[str, Any]) -> Problem:
+    """Return a problem that stands in an answer, in the place of one of several sounds."""
+    told = dict(said)
+    retry_after_s = told.pop("retry_after_s", None)
+    return _problem(told, told["status"], retry_after_s)
+
+
+def _problem(said: Mapping[str, Any], status: int, retry_after_s: float | None) -> Problem:
     slug = str(said.get("type", "")).removeprefix(_PREFIX)
     title, detail, instance = (str(said.get(name, "")) for name in ("title", "detail", "instance"))
-    kind = _by_slug().get(slug) or _KINDS.get(response.status_code, Problem)
-    if response.status_code == httpx.codes.UNAUTHORIZED:
-        detail = f"{detail or title}{_clocks(response)}"
+    kind = _by_slug().get(slug) or _KINDS.get(status, Problem)
     return kind(
-        *(response.status_code, slug, title or response.reason_phrase, detail, instance),
-        retry_after_s=retry_after(response),
+        *(status, slug, title, detail, instance),
+        retry_after_s=retry_after_s,
         members={name: value for name, value in said.items() if name not in _SAID},
     )
 

@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Two processes that add to one cache of numba's give one name to two compiled functions, and the next
-# that loads it ends by a segmentation fault: each worker of xdist compiles librosa for itself.
+# Two processes that add to one cache of numba's give one name to two compiled functions, and
+# the next that loads it ends by a segmentation fault: each worker compiles librosa for itself.
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / "numba" / _WORKER)
 

@@ -9,6 +9,7 @@ is native code that reads hostile bytes: it belongs into a sandboxed child. Its 
 notes to standard error.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from server.audio.container import inspect
 from server.audio.sniff import check_extension, sniff
 from server.audio.source import SoundBudget, Source
 from server.audio.spectrum import SAMPLE_RATE_HZ
-from server.audio.window import Window, WindowRule, repeat, window_of
+from server.audio.window import Window, WindowRule, repeat, window_of, windows_of
 from server.sound_errors import EmptySound
 
 _ALL = 1 << 62
@@ -82,18 +83,77 @@ def decode(
     SoundTooLong, SoundTooShort, SoundNotFinite, UnusableInput
         If it can be decoded, but not used.
     """
-    if ext is not None:
-        check_extension(ext)
-    if not data:
-        raise EmptySound("The sound has 0 bytes.")
-    found = sniff(data, ext=ext)
-    source = Source(data, found, inspect(data, found), budget or SoundBudget())
+    source = _source(data, ext, budget)
     excerpt = source.read(*_span(source, rule))
     window = window_of(excerpt.source_samples, rule)
     y = excerpt.y[window.start - excerpt.start : window.stop - excerpt.start]
     if window.start < excerpt.start or len(y) < window.stop - window.start:
         y = source.read(window.start, window.stop).y
     return Waveform(repeat(y, window), SAMPLE_RATE_HZ, excerpt.source_samples, window)
+
+
+def decode_windows(
+    data: bytes,
+    *,
+    rule: WindowRule,
+    first: int,
+    most: int,
+    ext: str | None = None,
+    budget: SoundBudget | None = None,
+) -> tuple[list[Waveform], int]:
+    """Decode some of the windows that cover a sound file; only their samples are kept.
+
+    Parameters
+    ----------
+    data : bytes
+        As in `decode`.
+    rule : WindowRule
+        How long a window is; see `windows_of`.
+    first, most : int
+        The first window, from 0 on, and how many of them at most.
+    ext : str, optional
+        As in `decode`.
+    budget : SoundBudget, optional
+        As in `decode`.
+
+    Returns
+    -------
+    tuple
+        The windows, as `decode` returns one, and how many cover the whole sound.
+
+    Raises
+    ------
+    ServerError
+        As `decode`.
+    """
+    source = _source(data, ext, budget)
+    expected = source.expected_samples
+    part = [] if expected is None else windows_of(expected, rule)[first : first + most]
+    excerpt = source.read(*_hull(part))
+    windows = windows_of(excerpt.source_samples, rule)
+    part = windows[first : first + most]
+    start, stop = _hull(part)
+    if start < excerpt.start or excerpt.start + len(excerpt.y) < stop:
+        excerpt = source.read(start, stop)
+    waveforms = []
+    for window in part:
+        y = excerpt.y[window.start - excerpt.start : window.stop - excerpt.start]
+        samples = excerpt.source_samples
+        waveforms.append(Waveform(repeat(y, window), SAMPLE_RATE_HZ, samples, window))
+    return waveforms, len(windows)
+
+
+def _source(data: bytes, ext: str | None, budget: SoundBudget | None) -> Source:
+    if ext is not None:
+        check_extension(ext)
+    if not data:
+        raise EmptySound("The sound has 0 bytes.")
+    found = sniff(data, ext=ext)
+    return Source(data, found, inspect(data, found), budget or SoundBudget())
+
+
+def _hull(windows: Sequence[Window]) -> tuple[int, int]:
+    return (windows[0].start, windows[-1].stop) if windows else (0, 0)
 
 
 def _span(source: Source, rule: WindowRule | None) -> tuple[int, int]:

@@ -8,6 +8,8 @@ are brought to that length before any frontend runs::
     below whole_min               all, again and again up to `length`
     whole_min to whole_max        all, as they are
     above whole_max               the middle `length`
+
+Who asks for all windows of a longer sound gets as few of `length` as cover it, spread evenly.
 """
 
 from dataclasses import dataclass
@@ -96,6 +98,39 @@ def window_of(samples: int, rule: WindowRule | None) -> Window:
         start = (samples - rule.length) // 2
         return Window(start, start + rule.length, rule.length)
     return Window(0, samples, samples if samples >= rule.whole_min else rule.length)
+
+
+def windows_of(samples: int, rule: WindowRule) -> list[Window]:
+    """Cover a sound with windows: the first begins where it begins, the last ends where it ends.
+
+    Parameters
+    ----------
+    samples : int
+        Samples of the sound at 22,050 Hz.
+    rule : WindowRule
+        How long a window is.
+
+    Returns
+    -------
+    list of Window
+        As few as cover every sample, spread evenly, so that neighbours may overlap; for a sound
+        that is not cut the one of `window_of`.
+
+    Raises
+    ------
+    SoundTooShort
+        As `window_of`.
+
+    Examples
+    --------
+    >>> [(w.start, w.stop) for w in windows_of(1_000_000, WindowRule())]
+    [(0, 661794), (338206, 1000000)]
+    """
+    if samples <= rule.whole_max:
+        return [window_of(samples, rule)]
+    count = -(-samples // rule.length)
+    starts = [k * (samples - rule.length) // (count - 1) for k in range(count)]
+    return [Window(start, start + rule.length, rule.length) for start in starts]
 
 
 def repeat(y: NDArray[np.float32], window: Window) -> NDArray[np.float32]:

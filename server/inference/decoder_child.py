@@ -20,6 +20,7 @@ from server.audio.feature_names import FEATURE_NAMES
 from server.audio.feature_row import parse_feature_row
 from server.audio.frontends import FRONTENDS, RowFrontend, describe_frontends
 from server.audio.spectrum import SAMPLE_RATE_HZ
+from server.errors import UnusableInput
 from server.inference.child import Handler, serve, to_array, to_part
 from server.inference.frames import Message
 from server.tasks import TASKS
@@ -38,7 +39,7 @@ def start(_config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler
         "tasks": {name: asdict(task.contract) for name, task in TASKS.items()},
         "frontends": describe_frontends(),
     }
-    return described, {"frontend": frontend, "decode": decode}
+    return described, {"frontend": frontend, "windows": windows, "decode": decode}
 
 
 def frontend(message: Message) -> Message:
@@ -78,6 +79,26 @@ def frontend(message: Message) -> Message:
         else:
             same[name] = twin
     return Message({"told": prepared.told, "same": same}, parts)
+
+
+def windows(message: Message) -> Message:
+    """Make a model's tensors of some windows of a sound.
+
+    ::
+
+        asked     fields  binding, ext, first: a window, most: how many
+                  parts   sound
+        answered  fields  told: window (of all), features, count: the windows of the whole sound
+                  parts   the tensors in the binding's order, a row for each window
+    """
+    fields = message.fields
+    sound, task = message.part("sound"), TASKS[fields["binding"]["task"]]
+    if task.windows is None:
+        raise UnusableInput("the model takes tensors, not a sound")
+    call = Call(bytes(sound.data) if sound else b"", fields["ext"], b"")
+    made = task.windows(call, fields["binding"], fields["first"], fields["most"])
+    parts = [to_part(name, tensor) for name, tensor in made.tensors.items()]
+    return Message({"told": made.told}, parts)
 
 
 def _is_same(tensor: NDArray[Any], value: NDArray[Any]) -> bool:

@@ -29,6 +29,8 @@ class Prediction:
         Where the feature row came from: ``client`` or ``derived``.
     row : mapping of str to float, or None
         The feature row by name, where it was asked for.
+    windows : int or None
+        How many windows the numbers are the mean of, where the mean was asked for.
     """
 
     array: list[list[float]]
@@ -38,6 +40,7 @@ class Prediction:
     window: str
     features: Source
     row: Mapping[str, float] | None = None
+    windows: int | None = None
 
 
 def checked_reply(reply: Any, binding: Mapping[str, Any]) -> tuple[list[list[float]], bool]:

@@ -25,14 +25,14 @@ from server.errors import (
     UnusableInput,
 )
 from server.inference.admission import Admission, Asker
-from server.inference.frames import Message, Part
+from server.inference.frames import Part
 from server.inference.intake import Intake
 from server.inference.pool import ChildPool
-from server.inference.prediction import Prediction, checked_reply
+from server.inference.prediction import Prediction
 from server.inference.preparation import Preparation, Prepared, Sound
-from server.inference.row_beside import take_row, with_row
 from server.inference.sandbox_level import Sandbox
-from server.inference.statistics import ModelStatistics, ending, timed
+from server.inference.sound_runs import SoundRuns
+from server.inference.statistics import ModelStatistics, ending
 from server.inference.workers import ModelWorkers
 from server.repository.registry import Model, State
 
@@ -117,7 +117,7 @@ class Predictor:
     ) -> None:
         self._intake = intake
         self._preparation = preparation
-        self._decoders = decoders
+        self._runs = SoundRuns(preparation, decoders, workers)
         self._workers = workers
         self._sandbox = sandbox
         self._admission = admission
@@ -168,6 +168,7 @@ class Predictor:
         *,
         asker: Asker,
         row_of: Sequence[str] | None = None,
+        all_windows: bool = False,
     ) -> Prediction:
         """Predict from a sound file and, where given, its feature row.
 
@@ -181,6 +182,8 @@ class Predictor:
             Whose place it takes.
         row_of : sequence of str, optional
             Names of every feature, where the row is to be answered as well.
+        all_windows : bool
+            Whether to answer the mean over all windows of the sound, not of its middle alone.
 
         Raises
         ------
@@ -189,36 +192,17 @@ class Predictor:
         """
         if model.takes_tensors:
             raise UnusableInput("the model takes tensors, not a sound: POST them to /v1")
-        binding = model.binding
+        runs = self._runs
         async with self._place(model, asker) as counted:
-            with timed(counted.inputs):
-                prepared = await self._prepared(sound, binding, row_of)
-            outputs = await self._workers.predict(model.digest, model.record, prepared.tensors)
-            asked = {"op": "decode", "binding": binding}
-            with timed(counted.outputs):
-                answer = await self._decoders.call(Message(asked, outputs), first=True)
-        array, saturated = checked_reply(answer.fields.get("reply"), binding)
-        if saturated:
+            if all_windows:
+                found = await runs.mean(model.digest, model.record, sound, counted)
+            else:
+                found = await runs.once(model.digest, model.record, sound, counted, row_of)
+        if found.saturated:
             self.saturated_answers += 1
             fields = {"digest": model.digest.short}
             _log.warning("saturated answer: is the model fed unscaled numbers?", extra=fields)
-        return Prediction(
-            array=array,
-            labels=binding["labels"],
-            saturated=saturated,
-            frontends=[item["frontend"] for item in binding["inputs"]],
-            window=prepared.window,
-            features=prepared.features,
-            row=prepared.row,
-        )
-
-    async def _prepared(
-        self, sound: Sound, binding: Mapping[str, Any], row_of: Sequence[str] | None
-    ) -> Prepared:
-        if row_of is None:
-            return await self._preparation.prepare(sound, binding)
-        wide = with_row(binding, row_of, is_given=bool(sound.csv.strip()))
-        return take_row(await self._preparation.prepare(sound, wide), wide)
+        return found
 
     async def predict_tensors(
         self, model: ReadyModel, tensors: Sequence[Part], *, asker: Asker
@@ -242,16 +226,8 @@ class Predictor:
         self, model: ReadyModel, rows: Sequence[Sequence[Part]], *, asker: Asker
     ) -> list[list[Part]]:
         """Run a model on several rows, in the place of one call; the first that fails ends all."""
-        workers, digest, record = self._workers, model.digest, model.record
         async with self._place(model, asker):
-            if len(rows) == 1:
-                return [await workers.predict(digest, record, rows[0])]
-            try:
-                async with asyncio.TaskGroup() as group:
-                    runs = [group.create_task(workers.predict(digest, record, r)) for r in rows]
-            except ExceptionGroup as failed:
-                raise failed.exceptions[0] from None
-            return [run.result() for run in runs]
+            return await self._workers.predict_rows(model.digest, model.record, rows)
 
     async def prepare(self, sound: Sound, binding: Mapping[str, Any], *, asker: Asker) -> Prepared:
         """Make tensors of a sound that no model is fed with.

@@ -21,6 +21,8 @@ from server.inference.pool import ChildPool, Spawn
 
 _KNOWN, _VALUE = "known:", "value:"
 _SOURCES = (None, "client", "derived")
+_WINDOWS_AT_ONCE = 8  # as many rows as one batch has; bounds what a long sound takes
+_MOST_WINDOWS = 1000  # of the longest sound there are 120
 Source = Literal["client", "derived"] | None
 
 
@@ -68,6 +70,28 @@ class Prepared:
     row: Mapping[str, float] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class PreparedWindows:
+    """A model's tensors of some windows of a sound.
+
+    Attributes
+    ----------
+    rows : list of list of Part
+        For each window every input of the binding, in its order.
+    count : int
+        Windows of the whole sound.
+    window : str
+        The part of the sound that all of them cover.
+    features : str or None
+        Where the feature rows came from.
+    """
+
+    rows: list[list[Part]]
+    count: int
+    window: str
+    features: Source
+
+
 class Preparation:
     """Makes tensors of sounds.
 
@@ -108,6 +132,23 @@ class Preparation:
                 self._spawn(self._cache.put(digest, sound.ext, name, value))
         return prepared
 
+    async def prepare_windows(
+        self, sound: Sound, binding: Mapping[str, Any], first: int
+    ) -> PreparedWindows:
+        """Make the tensors of up to eight windows of a sound, from the one numbered `first` on.
+
+        Nothing is kept for the next call.
+
+        Raises
+        ------
+        ServerError
+            As `prepare`.
+        """
+        which = {"first": first, "most": _WINDOWS_AT_ONCE}
+        asked = {"op": "windows", "binding": binding, "ext": sound.ext, **which}
+        made = await self._decoders.call(Message(asked, [Part("sound", sound.data)]))
+        return _checked_windows(made, binding, first)
+
     async def _digest(self, sound: Sound) -> Digest | None:
         if self._cache is None or sound.digest is not None:
             return sound.digest
@@ -144,15 +185,44 @@ def _checked(made: Message, binding: Mapping[str, Any]) -> Prepared:
     try:
         pairs = zip(_tensors(made, binding), binding["inputs"], strict=True)
         tensors = [_tensor(part, item) for part, item in pairs]
-        window = {key: float(told["window"][key]) for key in ("start_s", "stop_s", "of_s")}
-        span = "{start_s:g}-{stop_s:g} s of {of_s:g} s".format(**window)
-        features = told.get("features")
-        if features not in _SOURCES:
-            raise ValueError(features)
-        repeated = ", repeated" if told["window"]["repeated"] else ""
-        return Prepared(tensors, span + repeated, features)
+        return Prepared(tensors, *_checked_told(told))
     except (KeyError, TypeError, ValueError) as error:
         raise WorkerFailed("the process answered nonsense") from error
+
+
+def _checked_windows(made: Message, binding: Mapping[str, Any], first: int) -> PreparedWindows:
+    """Take over a decoder's answer about windows; it may be hostile."""
+    told: Any = made.fields.get("told")
+    try:
+        count = int(told["count"])
+        size = min(_WINDOWS_AT_ONCE, count - first)
+        if not 0 < count <= _MOST_WINDOWS or size < 1:
+            raise ValueError(count)
+        pairs = zip(made.parts, binding["inputs"], strict=True)
+        columns = [_cut(part, item, size) for part, item in pairs]
+        rows = [list(row) for row in zip(*columns, strict=True)]
+        return PreparedWindows(rows, count, *_checked_told(told))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkerFailed("the process answered nonsense") from error
+
+
+def _checked_told(told: Any) -> tuple[str, Source]:
+    """Return the window as a text, and where the row came from."""
+    window = {key: float(told["window"][key]) for key in ("start_s", "stop_s", "of_s")}
+    span = "{start_s:g}-{stop_s:g} s of {of_s:g} s".format(**window)
+    features: Source = told.get("features")
+    if features not in _SOURCES:
+        raise ValueError(features)
+    return span + (", repeated" if told["window"]["repeated"] else ""), features
+
+
+def _cut(part: Part, item: Mapping[str, Any], size: int) -> list[Part]:
+    """Cut a tensor of several windows into one for each."""
+    shape: list[int] = item["shape"]
+    whole = _tensor(part, {**item, "shape": [size, *shape[1:]]})
+    data, step = memoryview(whole.data), len(whole.data) // size
+    pieces = [data[k * step : (k + 1) * step] for k in range(size)]
+    return [Part(part.name, piece, part.dtype, tuple(shape)) for piece in pieces]
 
 
 def _tensors(made: Message, binding: Mapping[str, Any]) -> Sequence[Part]:

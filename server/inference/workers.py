@@ -164,6 +164,19 @@ class ModelWorkers:
             await self._on_recovery(digest)
         return outputs
 
+    async def predict_rows(
+        self, digest: Digest, record: Record, rows: Sequence[Sequence[Part]]
+    ) -> list[list[Part]]:
+        """Run a model on several rows, which may go as batches; the first that fails ends all."""
+        if len(rows) == 1:
+            return [await self.predict(digest, record, rows[0])]
+        try:
+            async with asyncio.TaskGroup() as group:
+                runs = [group.create_task(self.predict(digest, record, row)) for row in rows]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [run.result() for run in runs]
+
     async def evict(self, digest: Digest) -> None:
         """Unload a model at once."""
         await self._residents.evict(digest)

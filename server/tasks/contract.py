@@ -153,12 +153,16 @@ class Task:
         Call and binding to the model's tensors, and what else is known then.
     decode : callable
         Output tensors and binding to the reply.
+    windows : callable or None
+        Call, binding, the first window and how many at most to the tensors of those windows, one
+        row each; `told` also counts the windows of the whole sound. None: for a task without sound.
     """
 
     contract: Contract
     bind: Callable[[Signature, Mapping[str, Any]], dict[str, Any]]
     frontend: Callable[[Call, Mapping[str, Any]], Prepared]
     decode: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any]], dict[str, Any]]
+    windows: Callable[[Call, Mapping[str, Any], int, int], Prepared] | None = None
 
 
 def names(specs: Sequence[TensorSpec]) -> list[str]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.audio.analysis import Analysis
-from server.audio.decode import Waveform, decode
+from server.audio.decode import Waveform, decode, decode_windows
 from server.audio.feature_row import parse_feature_row
 from server.audio.frontends import FRONTENDS, HEIGHT, WIDTH, PictureFrontend, RowFrontend
 from server.audio.spectrum import SAMPLE_RATE_HZ
@@ -179,19 +179,43 @@ def frontend(call: Call, binding: Mapping[str, Any]) -> Prepared:
         waveform = decode(call.sound, ext=call.ext, rule=_WINDOW)
         window = _window(waveform)
         made = _raw_values(missing, waveform)
-    values = {**call.known, **made}
+    tensors = _tensors({**call.known, **made}, call.csv if row_is_given else b"", inputs)
+    return Prepared(tensors, {"window": window, "features": _source(inputs, row_is_given)}, made)
+
+
+def windows(call: Call, binding: Mapping[str, Any], first: int, most: int) -> Prepared:
+    """Turn some windows of a song into the model's tensors, one row each; nothing is kept."""
+    inputs = binding["inputs"]
+    wanted = {_value_name(item): item for item in inputs}
+    part, count = decode_windows(call.sound, ext=call.ext, rule=_WINDOW, first=first, most=most)
+    rows = [_tensors(_raw_values(wanted, waveform), b"", inputs) for waveform in part]
+    tensors = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    whole = _window(part[0])
+    if count > 1:
+        whole |= {"start_s": 0.0, "stop_s": whole["of_s"]}
+    return Prepared(
+        tensors, {"window": whole, "features": _source(inputs, False), "count": count}, {}
+    )
+
+
+def _tensors(
+    values: Mapping[str, NDArray[Any]], csv: bytes, inputs: Sequence[Mapping[str, Any]]
+) -> Tensors:
     tensors: Tensors = {}
     for item in inputs:
         if item["kind"] == "picture":
             value = values[_value_name(item)]
-        elif row_is_given:
-            value = parse_feature_row(call.csv, item["columns"])
+        elif csv:
+            value = parse_feature_row(csv, item["columns"])
         else:
             value = _columns(values[_value_name(item)], item)
         tensors[item["tensor"]] = _scaled(value, item).reshape(item["shape"])
+    return tensors
+
+
+def _source(inputs: Sequence[Mapping[str, Any]], row_is_given: bool) -> str | None:
     has_row = any(item["kind"] == "row" for item in inputs)
-    source = ("client" if row_is_given else "derived") if has_row else None
-    return Prepared(tensors, {"window": window, "features": source}, made)
+    return ("client" if row_is_given else "derived") if has_row else None
 
 
 def _value_name(item: Mapping[str, Any]) -> str:
@@ -270,4 +294,5 @@ GENRE = Task(
     bind=bind,
     frontend=frontend,
     decode=reply,
+    windows=windows,
 )

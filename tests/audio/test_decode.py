@@ -9,9 +9,9 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from server.audio.decode import decode
+from server.audio.decode import decode, decode_windows
 from server.audio.source import SoundBudget
-from server.audio.window import Window, WindowRule
+from server.audio.window import Window, WindowRule, windows_of
 from server.errors import BadExtension, ServerError, UnusableInput
 from server.sound_errors import (
     BadSampleRate,
@@ -352,3 +352,38 @@ def test_every_shared_sound_decodes(shared_data: Callable[[str], Path]) -> None:
     for path in paths:
         waveform = decode(path.read_bytes(), ext=path.suffix[1:])
         assert len(waveform.y) == waveform.source_samples > 5000, path.name
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        (("WAV", "PCM_16"), _as_it_is),
+        (("FLAC", "PCM_16"), _as_it_is),
+        (("FLAC", "PCM_16"), _unstated_flac),
+        (("MP3", None), _as_it_is),
+        (("MP3", None), _unstated_mp3),
+    ],
+    ids=["wav", "flac", "flac-unstated", "mp3", "mp3-unstated"],
+)
+def test_windows_are_the_samples_of_the_whole_sound(
+    encode: _Encode, melody: _Melody, kind: tuple[str, str | None], changed: Callable[..., bytes]
+) -> None:
+    data = changed(encode(melody(7.3, 44_100), 44_100, *kind))
+    whole = decode(data)
+    first, count = decode_windows(data, rule=_SHORT, first=0, most=3)
+    last, again = decode_windows(data, rule=_SHORT, first=3, most=100)
+    windows = windows_of(len(whole.y), _SHORT)
+    assert count == again == len(windows) == 8
+    assert [one.window for one in first + last] == windows
+    assert len(first) == 3
+    for one in first + last:
+        assert one.source_samples == len(whole.y)
+        np.testing.assert_array_equal(one.y, whole.y[one.window.start : one.window.stop])
+
+
+def test_a_short_sound_has_one_window(encode: _Encode, melody: _Melody) -> None:
+    data = encode(melody(0.5), 22_050)
+    (only,), count = decode_windows(data, rule=_SHORT, first=0, most=8)
+    assert count == 1
+    np.testing.assert_array_equal(only.y, decode(data, rule=_SHORT).y)
+    assert decode_windows(data, rule=_SHORT, first=1, most=8) == ([], 1)

@@ -1,9 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.audio.window import Window, WindowRule, repeat, window_of
+from server.audio.window import Window, WindowRule, repeat, window_of, windows_of
 from server.sound_errors import SoundTooShort
 
 _RULE = WindowRule()
@@ -51,3 +53,17 @@ def test_repeating_starts_over_until_the_window_is_full() -> None:
 def test_a_full_window_is_not_copied() -> None:
     y = np.arange(3, dtype=np.float32)
     assert repeat(y, Window(0, 3, 3)) is y
+
+
+@given(st.integers(22_050, 80_000_000))
+def test_all_windows_together_cover_the_sound(samples: int) -> None:
+    windows = windows_of(samples, _RULE)
+    assert windows[0].start == 0
+    assert windows[-1].stop == samples
+    for one, next_one in itertools.pairwise(windows):
+        assert one.start < next_one.start <= one.stop
+    if samples <= _RULE.whole_max:
+        assert windows == [window_of(samples, _RULE)]
+    else:
+        assert {window.length for window in windows} == {_RULE.length}
+        assert len(windows) == -(-samples // _RULE.length)

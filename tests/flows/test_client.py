@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from server.audio.feature_names import FEATURE_NAMES
 from spectrogrampredictor import (
+    Answered,
     AsyncClient,
     BadReceipt,
     BearerToken,
@@ -33,6 +34,7 @@ from spectrogrampredictor.uploads import Memory
 from tests.flows.conftest import TinyModels
 from tests.flows.messages import SCOPES, key, pair, write_keys
 from tests.flows.running import TOKEN, Server, difference, digest_of
+from tests.flows.sounds import encode, song
 from tests.signing.messages import PRIVATE, SECRET
 
 pytestmark = pytest.mark.timeout(240)
@@ -412,6 +414,73 @@ def test_tensors_are_predicted(by_hmac: Asker, tiny: TinyModels) -> None:
     assert verify_receipt(answer.receipt, by_hmac("receipt_keys"), answer=answer.body)
     with pytest.raises(BadReceipt):
         verify_receipt(answer.receipt, by_hmac("receipt_keys"), answer=b"")
+
+
+def test_a_long_sound_is_predicted_as_a_whole(ask: Asker, hosted: Model) -> None:
+    sound = encode(song(40.0))
+    mean, middle = ask("predict", hosted, sound, windows="mean"), ask("predict", hosted, sound)
+    assert (mean.windows, middle.windows) == (2, 1)
+    assert mean.window == "0-40 s of 40 s, mean of 2 windows"
+    assert difference(mean.probabilities, middle.probabilities) > 1e-6
+
+
+def test_several_sounds_are_answered_in_their_order(
+    ask: Asker, hosted: Model, short_wav: bytes, tmp_path: Path
+) -> None:
+    other, bad = tmp_path / 'a "süß".wav', tmp_path / "bad.mp3"
+    other.write_bytes(encode(song(2.0, seed=1)))
+    bad.write_bytes(b"this is no sound")
+    sounds = [short_wav, other, bad, b"", str(other)]
+    found: list[Answered] = ask("predict_many", hosted, sounds, features=True)
+    assert [one.name for one in found] == ["0", str(other), str(bad), "3", str(other)]
+    for one, sound in zip(found, sounds, strict=True):
+        if sound in (bad, b""):
+            continue
+        alone = ask("predict", hosted, sound)
+        assert one.prediction is not None
+        assert difference([*one.prediction.probabilities], alone.probabilities) < 1e-6
+        assert list(one.prediction.feature_values) == list(FEATURE_NAMES)
+    wrong = [one.problem for one in found if one.prediction is None]
+    assert list(map(type, wrong)) == [problems.UnreadableSound, problems.EmptySound]
+    assert str(wrong[0]).endswith("(unreadable-sound, 415)")
+
+
+def test_many_sounds_go_in_few_requests(
+    server: Server, hosted: Model, short_wav: bytes, tmp_path: Path, kind: str
+) -> None:
+    """Sixty-four have room in a form, and 16 MB; who is over goes in one of its own."""
+    sent: list[int] = []
+
+    class Counting(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            sent.append(int(request.headers["Content-Length"]))
+            return super().handle_request(request)
+
+    class CountingToo(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            sent.append(int(request.headers["Content-Length"]))
+            return await super().handle_async_request(request)
+
+    made = Counting if kind == "sync" else CountingToo
+    ask = Asker(server, HMAC, kind, transport=made(verify=server.tls()))
+    large = tmp_path / "large.wav"
+    large.write_bytes(encode(song(20.0), subtype="DOUBLE") + bytes(15 << 20))
+    found = ask("predict_many", hosted, [*[short_wav] * 70, large], windows="mean")
+    assert len(found) == 71
+    assert all(one.prediction is not None and one.prediction.windows == 1 for one in found)
+    assert len(sent) == 3
+    assert sent[2] == large.stat().st_size
+    assert ask("predict_many", hosted, []) == []
+
+
+def test_what_is_wrong_with_the_model_is_said_once(
+    by_hmac: Asker, short_wav: bytes, tmp_path: Path
+) -> None:
+    for sounds in ([short_wav], [short_wav, short_wav]):
+        with pytest.raises(problems.ModelNotFound):
+            by_hmac("predict_many", "0" * 64, sounds)
+    with pytest.raises(FileNotFoundError):
+        by_hmac("predict_many", "0" * 64, [short_wav, tmp_path / "gone.wav"])
 
 
 def test_what_is_wrong_with_a_sound_is_said(by_hmac: Asker, hosted: Model) -> None:

@@ -18,6 +18,7 @@ from spectrogrampredictor.__main__ import main
 from tests.flows.conftest import TinyModels
 from tests.flows.messages import key, write_keys
 from tests.flows.running import ROOT, TOKEN, Server, digest_of
+from tests.flows.sounds import encode, song
 from tests.flows.test_extract import read_terminal
 
 pytestmark = pytest.mark.timeout(240)
@@ -145,6 +146,14 @@ def test_a_sound_that_is_none_is_told_and_the_others_are_answered(
     assert said.err == "1 of 3 sounds could not be answered\n"
 
 
+def test_several_files_go_in_one_request(
+    run: Run, server: Server, hosted: str, album: Path
+) -> None:
+    before = server.log().count("/predictions")
+    assert len(run("predict", hosted, album / "two.wav", album / "live", album / "two.wav")) > 100
+    assert server.log().count("/predictions") == before + 1
+
+
 def test_an_album_is_csv(run: Run, hosted: str, album: Path) -> None:
     said = run("predict", hosted, album / "live", album / "two.wav", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(said)))
@@ -164,6 +173,12 @@ def test_an_album_is_json(run: Run, hosted: str, album: Path, tiny: TinyModels) 
         answer["probabilities"], key=lambda label: -answer["probabilities"][label]
     )[:2]
     assert answer["window"] == "0-2 s of 2 s, repeated"
+
+
+def test_a_long_sound_is_asked_about_as_a_whole(run: Run, hosted: str, tmp_path: Path) -> None:
+    (tmp_path / "long.wav").write_bytes(encode(song(40.0)))
+    said = run("predict", hosted, "long.wav", "--windows", "mean", "--format", "json")
+    assert json.loads(said)["window"] == "0-40 s of 40 s, mean of 2 windows"
 
 
 def test_a_feature_row_comes_from_a_file(

@@ -593,7 +593,7 @@ def test_who_did_what_is_recorded(server: Server, noise: Noise) -> None:
 
 
 def test_the_record_comes_in_pages(server: Server, noise: Noise) -> None:
-    digests = [digest_of(noise(8)) for _ in range(5)]
+    digests = [digest_of(noise(8)) for _ in range(6)]
     for digest in digests:
         register(server, ALL, digest)
     found: list[str] = []

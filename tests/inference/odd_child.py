@@ -61,6 +61,7 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         PREDICT: lambda message: predict(message, config),
         SPARING: lambda message: predict(message, config),
         "frontend": lambda message: answer_frontend(message, config),
+        "windows": lambda message: answer_frontend(message, config),
     }
 
 
@@ -136,7 +137,7 @@ def predict(message: Message, config: dict[str, Any]) -> Message:
 def answer_frontend(message: Message, config: dict[str, Any]) -> Message:
     """Answer what `fields` and `tensors` (name, dtype, shape) say, whatever the sound."""
     names = [part.name for part in message.parts]
-    _append(config["log"], {"parts": names, "window": message.fields["window"]})
+    _append(config["log"], {"parts": names, "window": message.fields.get("window")})
     parts = [
         to_part(name, np.arange(np.prod(shape)).reshape(shape).astype(dtype))
         for name, dtype, shape in config["tensors"]

@@ -228,3 +228,52 @@ async def test_nonsense_for_keeping_is_not_kept_as_a_needed_value(
     for _ in range(2):
         await new.tensors(Sound(b"a song", None, b""), INPUTS)
     assert cache.hits == 0
+
+
+# windows
+
+
+ROWS = [("a", "float32", [8, 2]), ("b", "float32", [8, 3])]
+
+
+def windows_told(**changed: object) -> dict[str, Any]:
+    return {"told": FIELDS["told"] | {"count": 10} | changed}
+
+
+async def test_the_tensors_of_windows_are_cut_into_rows(house: New, tmp_path: Path) -> None:
+    cache = FeatureCache(1 << 20)
+    new = house(odd(tmp_path / "log", fields=windows_told(), tensors=ROWS), cache)
+    made = await new.preparation.prepare_windows(Sound(b"a song", None, b""), INPUTS, 0)
+    assert (made.count, made.window, made.features) == (10, "0-2 s of 2 s, repeated", "derived")
+    assert [[part.shape for part in row] for row in made.rows] == 8 * [[(1, 2), (1, 3)]]
+    a, b = made.rows[7]
+    assert np.frombuffer(a.data, np.float32).tolist() == [14, 15]
+    assert np.frombuffer(b.data, np.float32).tolist() == [21, 22, 23]
+    assert lines(tmp_path / "log")[0]["parts"] == ["sound"]
+    assert len(cache) == 0
+
+
+COUNTS: list[object] = [None, "x", 0, -1, 1001, 7, []]
+
+
+@pytest.mark.parametrize(
+    ("fields", "parts", "first"),
+    [
+        ({}, ROWS, 0),
+        *((windows_told(count=count), ROWS, 0) for count in COUNTS),
+        (windows_told(window=None), ROWS, 0),
+        (windows_told(features="guessed"), ROWS, 0),
+        (windows_told(), ROWS, 8),
+        (windows_told(), ROWS, 10),
+        (windows_told(), ROWS[:1], 0),
+        (windows_told(), [ROWS[0], ("b", "float32", [7, 3])], 0),
+        (windows_told(), [ROWS[0], ("b", "float64", [8, 3])], 0),
+    ],
+    ids=range(15),
+)
+async def test_a_decoder_that_tells_nonsense_of_windows_has_failed(
+    house: New, tmp_path: Path, fields: dict[str, Any], parts: list[Any], first: int
+) -> None:
+    new = house(odd(tmp_path / "log", fields=fields, tensors=parts))
+    with pytest.raises(WorkerFailed, match="nonsense"):
+        await new.preparation.prepare_windows(Sound(b"a song", None, b""), INPUTS, first)

@@ -50,6 +50,8 @@ class ManySounds:
         Whose places are taken.
     row_of : sequence of str or None
         Names of every feature, where the row is to be told.
+    all_windows : bool
+        Whether the mean over all windows of each sound is wanted.
     """
 
     def __init__(
@@ -59,12 +61,15 @@ class ManySounds:
         options: Options,
         asker: Asker,
         row_of: Sequence[str] | None,
+        *,
+        all_windows: bool,
     ) -> None:
         self._predictor = predictor
         self._model = model
         self._options = options
         self._asker = asker
         self._row_of = row_of
+        self._all_windows = all_windows
 
     async def all(self, sounds: Sequence[FormSound]) -> bytes:
         """Predict every sound; return them in the form of `SoundPredictions`."""
@@ -101,7 +106,10 @@ class ManySounds:
         given = Sound(sound.data, None, sound.csv or b"")
         try:
             prediction = await self._predictor.predict_sound(
-                self._model, given, asker=self._asker, row_of=self._row_of
+                *(self._model, given),
+                asker=self._asker,
+                row_of=self._row_of,
+                all_windows=self._all_windows,
             )
         except ServerError as error:
             return number, SoundRefusal(name=sound.name, problem=_problem(error))

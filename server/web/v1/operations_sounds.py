@@ -21,6 +21,7 @@ from server.sound_errors import UnreadableSound
 from server.web.v1.forms import MAX_SOUNDS
 from server.web.v1.frontends import CSV, NPY
 from server.web.v1.operation import FILE, WHOLE, Operation, Parameter
+from server.web.v1.options import WINDOWS_VALUES
 from server.web.v1.schemas import (
     FrontendList,
     FrontendTensor,
@@ -32,6 +33,10 @@ from server.web.v1.schemas import (
 )
 
 _FLAG: dict[str, Any] = {"type": "string", "enum": ["0", "1"]}
+_WINDOWS_TEXT = (
+    "`mean`: the mean over all windows of a long sound, not its middle alone; dialect 2 and bearer "
+    "tokens, in dialect 1 a field of `Signed-Request`."
+)
 _BYTES: dict[str, Any] = {"type": "string", "contentMediaType": "application/octet-stream"}
 _SOUNDS: dict[str, Any] = {
     "type": "object",
@@ -62,6 +67,7 @@ SOUND_OPERATIONS = (
             Parameter("receipt", "`1`: with a receipt.", _FLAG),
             Parameter("top", "With so many of the most probable labels.", WHOLE),
             Parameter("features", "`1`: with the feature row.", _FLAG),
+            Parameter("windows", _WINDOWS_TEXT, {"type": "string", "enum": [*WINDOWS_VALUES]}),
             Parameter("ext", "The format of the sound; dialect 2 and bearer tokens."),
             Parameter("csv", "The feature row; dialect 2 and bearer tokens."),
         ),

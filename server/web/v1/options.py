@@ -7,16 +7,22 @@
     features=1    with the feature row
 
 They change what is told of a prediction, never what is predicted from: so dialect 1 need not sign
-them.
+them. `windows=mean` is no such option but a field, as `ext` is: it stands in the query in dialect
+2, and in the header that is signed in dialect 1.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from server.errors import MalformedRequest, UnusableInput
 from server.web.connection import StreamedRequest
 from server.web.v1.schemas import number
 
 NAMES = frozenset({"receipt", "top", "features"})
+WINDOWS = "windows"
+_MIDDLE, _MEAN = "middle", "mean"
+WINDOWS_VALUES = (_MIDDLE, _MEAN)
 _MOST = 1000
 
 
@@ -32,11 +38,14 @@ class Options:
         So many of the most probable labels.
     features : bool
         The feature row.
+    names_windows : bool
+        Whether the query names `windows`.
     """
 
     receipt: bool = False
     top: int | None = None
     features: bool = False
+    names_windows: bool = False
 
     def check_tensors(self) -> None:
         """Pass for a model that takes tensors.
@@ -44,10 +53,29 @@ class Options:
         Raises
         ------
         UnusableInput
-            If labels or features are wanted of it.
+            If labels, features or windows are wanted of it.
         """
-        if self.top is not None or self.features:
-            raise UnusableInput("`top` and `features` are told of models that take a sound")
+        if self.top is not None or self.features or self.names_windows:
+            raise UnusableInput("`top`, `features` and `windows` are for models that take a sound")
+
+    def is_mean(self, fields: Mapping[str, Any]) -> bool:
+        """Tell whether the mean over all windows is wanted, by the fields of a request.
+
+        Raises
+        ------
+        MalformedRequest
+            If `windows` is unknown or unsigned, or the features are wanted as well.
+        """
+        value = fields.get(WINDOWS)
+        if value is None and self.names_windows:
+            raise MalformedRequest(
+                "`windows` must be signed: in dialect 1 it is a field of the header Signed-Request"
+            )
+        if value not in (None, *WINDOWS_VALUES):
+            raise MalformedRequest(f"`{WINDOWS}` is {_MIDDLE} or {_MEAN}")
+        if value == _MEAN and self.features:
+            raise MalformedRequest("`features` tells the row of one window: not with windows=mean")
+        return bool(value == _MEAN)
 
 
 _NONE = Options()
@@ -68,7 +96,10 @@ def options_of(asked: StreamedRequest) -> Options:
         if len(values) > 1:
             raise MalformedRequest(f"the query names `{name}` twice")
     given = {name: values[0] for name, values in found.items()}
-    return Options(_flag(given, "receipt"), number(given, "top", _MOST), _flag(given, "features"))
+    return Options(
+        *(_flag(given, "receipt"), number(given, "top", _MOST), _flag(given, "features")),
+        names_windows=WINDOWS in asked.args,
+    )
 
 
 def _flag(given: dict[str, str], name: str) -> bool:

@@ -30,6 +30,7 @@ def told(
         top=UNSET if options.top is None else _top(prediction.labels, row, options.top),
         frontends=prediction.frontends,
         window=prediction.window,
+        windows=UNSET if prediction.windows is None else prediction.windows,
         features=features,
         feature_values=UNSET if prediction.row is None else dict(prediction.row),
         saturated=prediction.saturated,

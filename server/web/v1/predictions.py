@@ -9,8 +9,8 @@
     multipart/form-data                 several songs, see `server.web.v1.many`
 
 In dialect 1 a raw body is signed by its digest in the header `Signed-Request`, which may also hold
-`ext` and `csv` (plain text), and a JSON body carries its signature behind it and holds `_path` and
-`_ts`. In dialect 2 the head signs the body as it is, and `ext` and `csv` stand in the query.
+`ext`, `csv` (plain text) and `windows`, and a JSON body carries its signature behind it and holds
+`_path` and `_ts`. In dialect 2 the head signs the body as it is, and these stand in the query.
 Options stand in the query in every dialect, see `server.web.v1.options`.
 """
 
@@ -40,7 +40,7 @@ from server.web.receipts import Receipts
 from server.web.signed import RawBody, SignedBodies
 from server.web.v1.forms import FORM, read_sounds
 from server.web.v1.many import NDJSON, Lines, ManySounds
-from server.web.v1.options import NAMES, Options, options_of
+from server.web.v1.options import NAMES, WINDOWS, Options, options_of
 from server.web.v1.outputs import outputs_text, told
 from server.web.v1.tensor_bodies import parse_call, tensors_of_bytes, tensors_of_call
 
@@ -148,11 +148,14 @@ class Predictions:
     async def _of_song(
         self, model: ReadyModel, raw: RawBody, asker: Asker, options: Options
     ) -> _Answer:
-        fields = take_fields(raw.fields, required={}, optional={"ext": str, "csv": str})
+        fields = take_fields(
+            raw.fields, required={}, optional={"ext": str, "csv": str, WINDOWS: str}
+        )
+        is_mean = options.is_mean(fields)
         csv = _encoded(fields.get("csv", ""))
         sound = Sound(raw.data, fields.get("ext"), csv, raw.digest)
         prediction = await self._predictor.predict_sound(
-            model, sound, asker=asker, row_of=await self._row_of(options)
+            model, sound, asker=asker, row_of=await self._row_of(options), all_windows=is_mean
         )
         text = msgspec.json.encode(told(model, prediction, options))
         return _Answer(text, model, raw.digest, csv, prediction)
@@ -166,9 +169,10 @@ class Predictions:
                 self._bodies.open_raw(asked, self._max_bytes, Scope.PREDICT, options=NAMES)
             )
             model = await self._ready(raw.principal, name)
-            take_fields(raw.fields, required={})
+            fields = take_fields(raw.fields, required={}, optional={WINDOWS: str})
             if model.takes_tensors:
                 raise UnusableInput("the model takes tensors, not sounds: send them as the body")
+            is_mean = options.is_mean(fields)
             sounds = await read_sounds(raw.data, asked.headers.get("Content-Type", ""))
             many = ManySounds(
                 self._predictor,
@@ -176,6 +180,7 @@ class Predictions:
                 options,
                 asker_of(asked, raw.principal),
                 await self._row_of(options),
+                all_windows=is_mean,
             )
             if asked.accept_mimetypes.best_match([_JSON, NDJSON]) != NDJSON:
                 return Response(await many.all(sounds), content_type=_JSON)

@@ -158,6 +158,10 @@ class SoundPrediction(Struct, kw_only=True):
     top: list[LabelProbability] | UnsetType = UNSET
     frontends: list[str]
     window: Annotated[str, Meta(description="Which part of the sound was used.")]
+    windows: (
+        Annotated[int, Meta(description="How many windows the mean is of; with `windows=mean`.")]
+        | UnsetType
+    ) = UNSET
     features: Annotated[
         Literal["client", "derived"] | None, Meta(description="Where the feature row came from.")
     ]

@@ -1,0 +1,115 @@
+"""Several sounds at once: forms of them, and what came of each."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from spectrogrampredictor.answers import Prediction
+from spectrogrampredictor.calls import ModelName, Sound, Windows, path_of, predict
+from spectrogrampredictor.problem import BadModel, BadSound, Busy, Problem, ServerFault
+from spectrogrampredictor.problems import BodyTooLarge
+from spectrogrampredictor.replies import problem_in
+from spectrogrampredictor.steps import Ask, Steps, Work
+
+_MOST_SOUNDS = 64  # that the server takes in a form
+_MOST_BYTES = 16 << 20
+_OF_ONE = (BadSound, BadModel, Busy, ServerFault, BodyTooLarge)  # what a form tells of each sound
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of one of several sounds.
+
+    Attributes
+    ----------
+    name : str
+        Of its file; its number where it came as bytes.
+    prediction : Prediction or None
+        What the model says of it.
+    problem : Problem or None
+        Why there is no prediction.
+    """
+
+    name: str
+    prediction: Prediction | None
+    problem: Problem | None = None
+
+
+def forms(sounds: Iterable[Sound]) -> Iterator[list[tuple[str, Sound]]]:
+    """Lay out sounds in forms, each with its name; one that is large gets a form of its own.
+
+    Raises
+    ------
+    OSError
+        If a file is not there.
+    """
+    form: list[tuple[str, Sound]] = []
+    size = 0
+    for number, sound in enumerate(sounds):
+        is_bytes = isinstance(sound, bytes)
+        more = len(sound) if isinstance(sound, bytes) else Path(sound).stat().st_size
+        if form and (len(form) == _MOST_SOUNDS or size + more > _MOST_BYTES):
+            yield form
+            form, size = [], 0
+        form.append((str(number) if is_bytes else str(sound), sound))
+        size += more
+    if form:
+        yield form
+
+
+def predict_form(
+    model: ModelName,
+    form: Sequence[tuple[str, Sound]],
+    *,
+    features: bool,
+    windows: Windows | None,
+) -> Steps[list[Answered]]:
+    """Ask a model about the sounds of a form; each fails alone."""
+    if len(form) == 1:
+        return [(yield from _alone(model, *form[0], features=features, windows=windows))]
+    written: httpx.Request = yield Work(lambda: _written(form))
+    query = {"features": "1"} if features else {}
+    answer = yield Ask(
+        *("POST", f"{path_of(model)}/predictions"),
+        query=query if windows is None else query | {"windows": windows},
+        body=written.content,
+        headers={"Content-Type": written.headers["Content-Type"], "Accept": "application/json"},
+    )
+    found: list[Answered] = []
+    entries: list[Mapping[str, Any]] = answer.json()["predictions"]
+    for (name, sound), said in zip(form, entries, strict=True):
+        if "problem" not in said:
+            one = Answered(name, Prediction.of(said, receipt=None, body=answer.content))
+        elif isinstance(problem := problem_in(said["problem"]), Busy):
+            one = yield from _alone(model, name, sound, features=features, windows=windows)
+        else:
+            one = Answered(name, None, problem)
+        found.append(one)
+    return found
+
+
+def _alone(
+    model: ModelName, name: str, sound: Sound, *, features: bool, windows: Windows | None
+) -> Steps[Answered]:
+    """Ask about a sound by itself, which is asked again where the server is busy."""
+    try:
+        found = yield from predict(
+            *(model, sound), csv=None, ext=None, features=features, receipt=False, windows=windows
+        )
+    except _OF_ONE as problem:
+        return Answered(name, None, problem)
+    return Answered(name, found)
+
+
+def _written(form: Sequence[tuple[str, Sound]]) -> httpx.Request:
+    """Read the files of a form and write it."""
+    parts = [
+        ("sound", (name, sound if isinstance(sound, bytes) else Path(sound).read_bytes()))
+        for name, sound in form
+    ]
+    request = httpx.Request("POST", "https://form", files=parts)
+    request.read()
+    return request
