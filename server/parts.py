@@ -4,6 +4,7 @@
 
     registry, store, derived -> engines -> workers -> intake --.
     decoders, feature cache -> preparation --------------------+-> predictor
+                                                      workers -+-> task runs
 """
 
 import asyncio
@@ -28,6 +29,7 @@ from server.inference.predictor import Predictor
 from server.inference.preparation import Preparation
 from server.inference.residents import Budget
 from server.inference.sandbox_level import Sandbox
+from server.inference.task_runs import TaskRuns
 from server.inference.workers import ModelWorkers
 from server.repository.registry import State
 from server.repository_parts import Repository
@@ -37,6 +39,8 @@ _log = logging.getLogger(__name__)
 _CORES = len(os.sched_getaffinity(0))
 _DECODER_START_S = 60.0
 _DECODER_BYTES = 2 << 30
+_JOB_BYTES = 2 << 30
+_ARTIFACT_BYTES = 4 << 30  # an hour of stereo at 44.1 kHz is 0.6 GiB of 16 bits
 _LEAST_INTAKE_BYTES = 2 << 30  # TensorFlow alone takes a quarter of it
 _OVER_BUDGET_BYTES = 512 << 20  # who is a little over is measured and told so, not ended
 _PRELOADED = 4  # of the latest models, whatever more there is room for
@@ -114,6 +118,11 @@ class Inference:
             admission=Admission(settings.max_predictions),
             ready_wait_s=settings.ready_wait_s,
             deadline_s=settings.deadline_s,
+        )
+        self.task_runs = TaskRuns(
+            self.workers,
+            rights=sandbox.rights(memory_bytes=_JOB_BYTES, artifact_bytes=_ARTIFACT_BYTES),
+            step_timeout_s=settings.decode_timeout_s,
         )
         self._running = []
         if sandbox.allows_models:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from server.audio.container import inspect
 from server.audio.sniff import check_extension, sniff
-from server.audio.source import SoundBudget, Source
+from server.audio.source import Shape, SoundBudget, Source
 from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.audio.window import Window, WindowRule, repeat, window_of, windows_of
 from server.sound_errors import EmptySound
@@ -143,13 +143,43 @@ def decode_windows(
     return waveforms, len(windows)
 
 
-def _source(data: bytes, ext: str | None, budget: SoundBudget | None) -> Source:
+def open_sound(
+    data: bytes,
+    *,
+    shape: Shape,
+    ext: str | None = None,
+    budget: SoundBudget | None = None,
+) -> Source:
+    """Open a sound file for reading it block by block.
+
+    Parameters
+    ----------
+    data : bytes
+        As in `decode`.
+    shape : Shape
+        The rate and the channels that are wanted.
+    ext : str, optional
+        As in `decode`.
+    budget : SoundBudget, optional
+        As in `decode`.
+
+    Raises
+    ------
+    ServerError
+        As `decode`, where the header shows it.
+    """
+    return _source(data, ext, budget, shape)
+
+
+def _source(
+    data: bytes, ext: str | None, budget: SoundBudget | None, shape: Shape | None = None
+) -> Source:
     if ext is not None:
         check_extension(ext)
     if not data:
         raise EmptySound("The sound has 0 bytes.")
     found = sniff(data, ext=ext)
-    return Source(data, found, inspect(data, found), budget or SoundBudget())
+    return Source(data, found, inspect(data, found), budget or SoundBudget(), shape or Shape())
 
 
 def _hull(windows: Sequence[Window]) -> tuple[int, int]:

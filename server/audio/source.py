@@ -1,6 +1,6 @@
-"""A sound file read as mono samples at 22,050 Hz, block by block, as often as needed.
+"""A sound file read block by block, as often as needed, as mono or stereo at any rate.
 
-libsndfile decodes from memory, the channels are averaged, then soxr HQ resamples the stream; the
+libsndfile decodes from memory, the channels are mixed, then soxr HQ resamples the stream; the
 result equals resampling the whole sound at once, bit for bit. Every block is checked: the number
 of samples against the budget, their values against what a sound can hold, and at the end their
 count against what the header said.
@@ -17,23 +17,11 @@ import soxr
 from numpy.typing import NDArray
 
 from server.audio.container import Declared
+from server.audio.limits import check_channels, check_rate, check_values
 from server.audio.mp3 import with_length
 from server.audio.spectrum import SAMPLE_RATE_HZ
-from server.errors import UnusableInput
-from server.sound_errors import (
-    BadSampleRate,
-    EmptySound,
-    SoundNotFinite,
-    SoundTooLong,
-    TooManyChannels,
-    TruncatedSound,
-    UnreadableSound,
-)
+from server.sound_errors import EmptySound, SoundTooLong, TruncatedSound, UnreadableSound
 
-MIN_RATE_HZ = 8_000
-MAX_RATE_HZ = 192_000
-MAX_CHANNELS = 8
-MAX_AMPLITUDE = 1e6  # far above any sound; the fourth power of its spectrum still fits float32
 _BLOCK_FRAMES = 65_536
 _INT16_STEP = np.float32(1 / 32_768)
 _DECODERS = {
@@ -67,6 +55,22 @@ class SoundBudget:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """What a sound is brought to.
+
+    Attributes
+    ----------
+    rate_hz : int
+        Its sample rate.
+    channels : int
+        1: all of its channels averaged; 2: those of stereo, or the average of others twice.
+    """
+
+    rate_hz: int = SAMPLE_RATE_HZ
+    channels: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Excerpt:
     """Some samples of a sound, and how many the sound has.
 
@@ -75,7 +79,7 @@ class Excerpt:
     start : int
         Index of the first sample that was kept.
     y : np.ndarray, shape (m,), float32
-        Mono samples at 22,050 Hz.
+        Mono samples at the source's rate.
     source_samples : int
         Samples of the whole sound at that rate.
     """
@@ -98,11 +102,13 @@ class Source:
         What its container says.
     budget : SoundBudget
         How much is decoded at most.
+    shape : Shape
+        What it is brought to.
 
     Attributes
     ----------
     expected_samples : int or None
-        Samples at 22,050 Hz that the header promises; None where a FLAC stream does not say.
+        Samples at the wanted rate that the header promises; None where a FLAC stream does not say.
 
     Raises
     ------
@@ -110,21 +116,29 @@ class Source:
         If the header alone shows that the sound cannot be used.
     """
 
-    def __init__(self, data: bytes, found: str, declared: Declared, budget: SoundBudget) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        found: str,
+        declared: Declared,
+        budget: SoundBudget,
+        shape: Shape,
+    ) -> None:
         if declared.sample_rate_hz is not None:
-            _check_rate(declared.sample_rate_hz)
+            check_rate(declared.sample_rate_hz)
         if declared.channels is not None:
-            _check_channels(declared.channels)
+            check_channels(declared.channels)
         # libsndfile guesses the length of an MP3 that does not state it, and stops there
         self._data = with_length(data) if found == "mp3" else data
         self._found = found
         self._budget = budget
+        self._shape = shape
         with self._open() as sound:
             self._rate_hz: int = sound.samplerate
             self._channels: int = sound.channels
             frames: int = sound.frames
-        _check_rate(self._rate_hz)
-        _check_channels(self._channels)
+        check_rate(self._rate_hz)
+        check_channels(self._channels)
         self._stated_frames = frames if 0 <= frames < _UNKNOWN else None
         self.expected_samples: int | None = None
         if self._stated_frames is not None:
@@ -139,7 +153,7 @@ class Source:
         Parameters
         ----------
         start, stop : int
-            Samples ``start <= k < stop`` at 22,050 Hz are kept, as far as the sound goes.
+            Samples ``start <= k < stop`` are kept, as far as the sound goes.
 
         Returns
         -------
@@ -153,7 +167,7 @@ class Source:
         """
         kept: list[NDArray[np.float32]] = []
         samples = 0
-        for piece in self._resampled():
+        for piece in self.blocks():
             inside = piece[max(0, start - samples) : max(0, stop - samples)]
             if len(inside):
                 kept.append(inside.copy() if len(inside) < len(piece) else inside)
@@ -163,23 +177,38 @@ class Source:
         y = np.concatenate(kept) if kept else np.zeros(0, np.float32)
         return Excerpt(start, y, samples)
 
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Decode the whole sound from its start.
+
+        Yields
+        ------
+        np.ndarray, shape (n,) or (n, 2), float32
+            The next samples; n differs, and may be 0.
+
+        Raises
+        ------
+        TruncatedSound, SoundTooLong, SoundNotFinite, UnusableInput
+            As `read`.
+        """
+        if self._rate_hz == self._shape.rate_hz:
+            yield from self._mixed()
+            return
+        channels = self._shape.channels
+        stream = soxr.ResampleStream(
+            self._rate_hz, self._shape.rate_hz, channels, dtype="float32", quality="HQ"
+        )
+        for block in self._mixed():
+            yield stream.resample_chunk(block)
+        rest = np.zeros(0 if channels == 1 else (0, channels), np.float32)
+        yield stream.resample_chunk(rest, last=True)
+
     def _resampled_count(self, frames: int) -> int:
         """Return how many samples soxr makes of so many frames; it rounds half up."""
-        return (2 * frames * SAMPLE_RATE_HZ + self._rate_hz) // (2 * self._rate_hz)
+        return (2 * frames * self._shape.rate_hz + self._rate_hz) // (2 * self._rate_hz)
 
-    def _resampled(self) -> Iterator[NDArray[np.float32]]:
-        if self._rate_hz == SAMPLE_RATE_HZ:
-            yield from self._mono()
-            return
-        stream = soxr.ResampleStream(
-            self._rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ"
-        )
-        for block in self._mono():
-            yield stream.resample_chunk(block)
-        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
-
-    def _mono(self) -> Iterator[NDArray[np.float32]]:
-        """Decode in blocks, check what comes out, and average the channels."""
+    def _mixed(self) -> Iterator[NDArray[np.float32]]:
+        """Decode in blocks, check what comes out, and mix the channels."""
+        mix = _mean if self._shape.channels == 1 else _stereo
         frames = 0
         with self._open() as sound:
             while True:
@@ -188,8 +217,8 @@ class Source:
                     break
                 frames += len(block)
                 self._check_budget(frames)
-                _check_values(block)
-                yield _mean(block)
+                check_values(block)
+                yield mix(block)
         self._check_count(frames)
 
     def _open(self) -> "_Stream":
@@ -261,26 +290,9 @@ def _mean(block: NDArray[np.float32]) -> NDArray[np.float32]:
     return mono if channels == 1 else mono / np.float32(channels)
 
 
-def _check_rate(rate_hz: float) -> None:
-    if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        raise BadSampleRate(
-            f"The sample rate is {rate_hz:.0f} Hz; it must be {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz.",
-        )
-
-
-def _check_channels(channels: int) -> None:
-    if channels > MAX_CHANNELS:
-        raise TooManyChannels(f"The sound has {channels} channels; {MAX_CHANNELS} is the most.")
-    if channels < 1:
-        raise UnreadableSound("The header declares no channel.")
-
-
-def _check_values(block: NDArray[np.float32]) -> None:
-    """Refuse samples that are no numbers, or that no sound has."""
-    low, high = block.min(), block.max()  # NaN wins both, so two passes see everything
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise SoundNotFinite("The sound holds NaN or infinite samples.")
-    if max(-low, high) > MAX_AMPLITUDE:
-        raise UnusableInput(
-            f"Samples reach {max(-low, high):.3g}; a sound lies within -1 to 1. Scale it first."
-        )
+def _stereo(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return two channels: those of stereo, or what there is averaged, twice."""
+    if block.shape[1] == 2:
+        return block
+    mono = _mean(block)
+    return np.stack([mono, mono], axis=1)

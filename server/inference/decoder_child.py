@@ -24,7 +24,7 @@ from server.errors import UnusableInput
 from server.inference.child import Handler, serve, to_array, to_part
 from server.inference.frames import Message
 from server.tasks import TASKS
-from server.tasks.contract import Call
+from server.tasks.task import Call
 
 _KNOWN, _VALUE = "known:", "value:"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h

@@ -16,7 +16,7 @@ from server.repository.derived import DerivedFiles
 from server.repository.registry import Registry, State
 from server.repository.store import ModelStore
 
-RECORD_VERSION = 3
+RECORD_VERSION = 4
 _FOR_EVER = 1 << 62  # a model is too slow to load for being replaced
 _ONNX_BYTES, _KERAS_BYTES = 48 << 20, 600 << 20  # a worker before it has loaded anything
 _KERAS_COPY_BYTES = 8 << 30  # of a file whose configuration it repairs

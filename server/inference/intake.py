@@ -248,8 +248,9 @@ class Intake:
     async def _ask_once(
         self, module: str, config: dict[str, Any], rights: Rights | None, output: int | None
     ) -> dict[str, Any]:
+        files = {} if output is None else {"output": output}
         child = await Child.start(
-            module, config, timeout_s=self._timeout_s, nice=10, output=output, rights=rights
+            module, config, timeout_s=self._timeout_s, nice=10, files=files, rights=rights
         )
         await child.end()
         return child.ready

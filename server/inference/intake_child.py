@@ -17,7 +17,7 @@ from server.inference.keras_model import KerasModel
 from server.inference.selection import choose, keep
 from server.tasks import TASKS
 
-_RECORD_VERSION = 3
+_RECORD_VERSION = 4
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:

@@ -37,7 +37,6 @@ from server.inference.workers import ModelWorkers
 from server.repository.registry import Model, State
 
 _log = logging.getLogger(__name__)
-TENSORS = "tensors"  # the task whose callers bring tensors; every other takes a sound
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ class ReadyModel:
     @property
     def takes_tensors(self) -> bool:
         """Whether its callers bring tensors instead of a sound."""
-        return bool(self.binding["task"] == TENSORS)
+        return bool(self.binding.get("takes") == "tensors")
 
     def describe(self) -> dict[str, Any]:
         """Return what an answer says of the model that gave it."""

@@ -8,8 +8,10 @@ import shutil
 import signal
 import socket
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 from server.errors import (
@@ -83,7 +85,7 @@ class Child:
         *,
         timeout_s: float,
         nice: int,
-        output: int | None = None,
+        files: Mapping[str, int] = MappingProxyType({}),
         rights: Rights | None = None,
     ) -> Self:
         """Start `python -m module`, send it its configuration and wait until it is ready.
@@ -98,8 +100,8 @@ class Child:
             Longest start.
         nice : int
             How much lower its priority is.
-        output : int or None
-            An open file that the child may write; it finds its number as `output_fd`.
+        files : mapping of str to int
+            Open files that the child is given; it finds the number of `x` as `x_fd`.
         rights : Rights or None
             What the child may use; None: there are no walls around it.
 
@@ -109,7 +111,7 @@ class Child:
             The problem that the child found, or `WorkerFailed`.
         """
         try:
-            child, written = await cls._launch(module, nice=nice, output=output)
+            child, written = await cls._launch(module, nice=nice, files=files)
         except OSError as error:
             # no descriptors, no disk, no temporary folder: perhaps only for now
             _log.error("child could not be started", extra={"child": module, "why": error})
@@ -128,22 +130,21 @@ class Child:
 
     @classmethod
     async def _launch(
-        cls, module: str, *, nice: int, output: int | None
+        cls, module: str, *, nice: int, files: Mapping[str, int]
     ) -> tuple[Self, dict[str, Any]]:
         with ExitStack() as undo, ExitStack() as inherited:
             folder = surroundings.new_folder()
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             boxes = [Mailbox.make(child_writes=writes) for writes in (False, True)]
             given: dict[str, int] = {}
-            fds = {"output_fd": output}
+            fds = {f"{name}_fd": fd for name, fd in files.items()}
             for name, box in zip(("inbox_fd", "outbox_fd"), boxes, strict=True):
                 if box is not None:
                     undo.callback(box.close)
                     fds[name] = box.fd
-            for name, fd in fds.items():
-                if fd is not None:  # above the number that the socket moves to
-                    given[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 1)
-                    inherited.callback(os.close, given[name])
+            for name, fd in fds.items():  # above the number that the socket moves to
+                given[name] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, SOCKET_FD + 1)
+                inherited.callback(os.close, given[name])
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
             with theirs:

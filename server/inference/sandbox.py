@@ -38,6 +38,8 @@ class Rights:
         The largest file that it may write while it starts, one that the parent opened included.
     landlock, seccomp : bool
         Which walls the machine has.
+    keeps_writing : bool
+        Whether it may write files that the parent opened while it runs, too.
     """
 
     memory_bytes: int
@@ -46,6 +48,7 @@ class Rights:
     file_bytes: int = 0
     landlock: bool = True
     seccomp: bool = True
+    keeps_writing: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Return the rights as JSON values."""
@@ -84,6 +87,7 @@ def confined(told: Mapping[str, Any] | None) -> Iterator[None]:
     try:
         yield
     finally:
-        sandbox_limits.bound_runs(memory_bytes=rights.memory_bytes)
+        file_bytes = rights.file_bytes if rights.keeps_writing else 0
+        sandbox_limits.bound_runs(memory_bytes=rights.memory_bytes, file_bytes=file_bytes)
         if rights.seccomp:
             sandbox_seccomp.install(RUNNING)

@@ -69,7 +69,12 @@ class Sandbox:
             raise SandboxMissing(f"models are not run here: {self.reason}")
 
     def rights(
-        self, *, memory_bytes: int, read: Sequence[Path] = (), writes_bytes: int = 0
+        self,
+        *,
+        memory_bytes: int,
+        read: Sequence[Path] = (),
+        writes_bytes: int = 0,
+        artifact_bytes: int = 0,
     ) -> Rights | None:
         """Return what one child may use; None where it has no walls.
 
@@ -81,6 +86,8 @@ class Sandbox:
             Files that it may read while it starts.
         writes_bytes : int
             The largest file that it may write in its folder while it starts; 0: none.
+        artifact_bytes : int
+            The largest that a file may become which the parent opened for it; 0: it writes none.
         """
         if self.level == "none":
             return None
@@ -88,9 +95,10 @@ class Sandbox:
             memory_bytes,
             read=tuple(map(str, read)),
             writes=writes_bytes > 0,
-            file_bytes=writes_bytes,
+            file_bytes=max(writes_bytes, artifact_bytes),
             landlock=self.landlock > 0,
             seccomp=self.seccomp,
+            keeps_writing=artifact_bytes > 0,
         )
 
     def describe(self) -> str:

@@ -57,10 +57,10 @@ def bound_start(*, memory_bytes: int, file_bytes: int) -> None:
     _lower(resource.RLIMIT_FSIZE, file_bytes)
 
 
-def bound_runs(*, memory_bytes: int) -> None:
-    """Bound what runs may take beside what a warm process has; it writes no file any more."""
+def bound_runs(*, memory_bytes: int, file_bytes: int) -> None:
+    """Bound what runs may take beside what a warm process has, and files that are open already."""
     _lower(resource.RLIMIT_AS, _address_space() + memory_bytes)
-    _lower(resource.RLIMIT_FSIZE, 0)
+    _lower(resource.RLIMIT_FSIZE, file_bytes)
 
 
 def _address_space() -> int:

@@ -3,10 +3,13 @@
 ::
 
     {"task": "genre",
-     "inputs": {"<tensor>": {"frontend": "<id>", "columns": [names], "mean": x, "scale": x}},
+     "inputs": {"<tensor>": {"as": "<name>", "frontend": "<id>", "columns": [names], "mean": x,
+                            "scale": x}},
+     "outputs": {"<tensor>": {"as": "<name>"}}, "order": [names],
      "output": "<tensor>", "labels": [texts], "licence": "<text>", "card": "<text>"}
 
-Every member may be left out. A tensor is fed ``(frontend value - mean) / scale``, each a number or
+Every member may be left out. `as` says which tensor of the task's form a tensor of the model is. A
+tensor is fed ``(frontend value - mean) / scale``, each a number or
 a list of one number a column. Whether the names fit a task and a model is judged elsewhere, where
 both are known.
 """
@@ -76,14 +79,23 @@ def _numbers(value: Any, where: str) -> None:
 
 
 def _inputs(value: Any, where: str) -> None:
+    _tensors(value, where, _INPUT_MEMBERS)
+
+
+def _outputs(value: Any, where: str) -> None:
+    _tensors(value, where, {"as": _text(_MAX_NAME)})
+
+
+def _tensors(value: Any, where: str, known: dict[str, Callable[[Any, str], None]]) -> None:
     if not isinstance(value, dict) or not 0 < len(value) <= _MAX_TENSORS:
         raise BadManifest(f"{where} must be an object with 1 to {_MAX_TENSORS} tensors")
     for tensor, declared in value.items():
         _text(_MAX_NAME)(tensor, where)
-        _object(declared, f"{where}.{tensor}", _INPUT_MEMBERS)
+        _object(declared, f"{where}.{tensor}", known)
 
 
 _INPUT_MEMBERS = {
+    "as": _text(_MAX_NAME),
     "frontend": _text(_MAX_NAME),
     "columns": _names,
     "mean": _numbers,
@@ -92,6 +104,8 @@ _INPUT_MEMBERS = {
 _MEMBERS = {
     "task": _text(_MAX_NAME),
     "inputs": _inputs,
+    "outputs": _outputs,
+    "order": _names,
     "output": _text(_MAX_NAME),
     "labels": _names,
     "licence": _text(_MAX_TEXT),

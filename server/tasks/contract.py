@@ -1,22 +1,9 @@
-"""What a task is: a contract that is plain data, and three functions that run in child processes.
+"""What a task takes, gives and asks of its models: plain data, which the web process sees too."""
 
-::
-
-    model's signature + manifest --bind--> binding (JSON, kept in the model's record)
-    sound + fields    + binding  --frontend--> named tensors --model--> output tensors
-    output tensors    + binding  --decode----> reply
-
-The web process sees the contract and the binding as data only; it imports no task.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-Tensors = dict[str, NDArray[np.float32]]
 _WIDE = ("int64", "uint32", "uint64")
 
 
@@ -66,49 +53,86 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One caller's input.
+class Window:
+    """How a sound is cut for a model, in samples at the task's rate.
 
     Attributes
     ----------
-    sound : bytes
-        A sound file.
-    ext : str or None
-        The format that the caller named.
-    csv : bytes
-        A feature row; empty to have it computed.
-    window : dict or None
-        What was told of this sound's window before.
-    known : mapping of str to np.ndarray
-        Raw values by name that were made of this sound before. With all that the binding needs, and
-        the window, `sound` may be empty.
+    size, hop : int
+        Of one window, and from the start of one to that of the next.
+    stitch : str
+        What becomes of the outputs where windows overlap.
     """
 
-    sound: bytes
-    ext: str | None
-    csv: bytes
-    window: dict[str, Any] | None = None
-    known: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    size: int
+    hop: int
+    stitch: Literal["none", "mean", "trim", "overlap_add"]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """What a frontend makes of a call.
+class Form:
+    """What a model of a task looks like; axes that are None are free.
 
     Attributes
     ----------
-    tensors : dict of str to np.ndarray
-        The model's inputs by name.
-    told : dict
-        How they were made, as JSON values.
-    made : dict of str to np.ndarray
-        The raw values by name that were computed for this call: before columns are chosen and
-        scaled, so that they serve every model on this sound.
+    name : str
+        Among the forms of the task.
+    inputs, outputs : tuple of TensorSpec
+        Under the names that the task uses; a manifest says which tensor of a model is which.
+    window : Window or None
+        What one row is of a sound.
     """
 
-    tensors: Tensors
-    told: dict[str, Any]
-    made: dict[str, NDArray[Any]]
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    window: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a caller may choose.
+
+    Attributes
+    ----------
+    name, summary : str
+        For requests, and for people.
+    kind : str
+        ``number``, ``integer`` or ``choice``.
+    default : float, int or str
+        Where nobody chose.
+    least, most : float or None
+        Of a number, both included.
+    choices : tuple of str
+        Of a choice.
+    """
+
+    name: str
+    summary: str
+    kind: Literal["number", "integer", "choice"]
+    default: float | int | str
+    least: float | None = None
+    most: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a job makes.
+
+    Attributes
+    ----------
+    name : str
+        Without its extension.
+    summary : str
+        One sentence for people.
+    formats : tuple of str
+        Its extension; of several the parameter ``format`` chooses.
+    """
+
+    name: str
+    summary: str
+    formats: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +153,21 @@ class Contract:
         One sentence for people.
     takes : str
         What a call brings: ``sound``, or ``tensors`` as the model takes them.
+    answers : str
+        ``prediction``: a request waits for it; ``job``: it outlives the request.
+    channels : int
+        Of the waveform.
+    forms : tuple of Form
+        What its models look like: one of these. Empty where the task looks by itself.
+    parameters : tuple of Parameter
+        What the caller of a job may choose.
+    artifacts : tuple of Artifact
+        The files that a job makes.
+    baseline : str
+        Id of what answers where no model is named; empty: there is none. It takes the place of a
+        model of the first form.
+    version : int
+        A result of another version is not given again.
     """
 
     name: str
@@ -137,32 +176,13 @@ class Contract:
     frontends: tuple[str, ...]
     summary: str
     takes: Literal["sound", "tensors"] = "sound"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A contract and the functions that fulfil it.
-
-    Attributes
-    ----------
-    contract : Contract
-        Plain data.
-    bind : callable
-        Signature and manifest to binding; raises `BadModel` naming the axis that is wrong.
-    frontend : callable
-        Call and binding to the model's tensors, and what else is known then.
-    decode : callable
-        Output tensors and binding to the reply.
-    windows : callable or None
-        Call, binding, the first window and how many at most to the tensors of those windows, one
-        row each; `told` also counts the windows of the whole sound. None: for a task without sound.
-    """
-
-    contract: Contract
-    bind: Callable[[Signature, Mapping[str, Any]], dict[str, Any]]
-    frontend: Callable[[Call, Mapping[str, Any]], Prepared]
-    decode: Callable[[Mapping[str, NDArray[Any]], Mapping[str, Any]], dict[str, Any]]
-    windows: Callable[[Call, Mapping[str, Any], int, int], Prepared] | None = None
+    answers: Literal["prediction", "job"] = "prediction"
+    channels: int = 1
+    forms: tuple[Form, ...] = ()
+    parameters: tuple[Parameter, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    baseline: str = ""
+    version: int = 1
 
 
 def names(specs: Sequence[TensorSpec]) -> list[str]:

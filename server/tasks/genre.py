@@ -27,16 +27,8 @@ from server.audio.frontends import FRONTENDS, HEIGHT, WIDTH, PictureFrontend, Ro
 from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.audio.window import WindowRule
 from server.errors import BadModel
-from server.tasks.contract import (
-    Call,
-    Contract,
-    Prepared,
-    Signature,
-    Task,
-    Tensors,
-    TensorSpec,
-    names,
-)
+from server.tasks.contract import Contract, Signature, TensorSpec, names
+from server.tasks.task import Call, Prepared, Task, Tensors
 
 LABELS = (
     *("blues", "classical", "country", "disco", "hiphop"),

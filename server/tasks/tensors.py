@@ -14,7 +14,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from server.errors import BadModel, UnusableInput
-from server.tasks.contract import Call, Contract, Prepared, Signature, Task, TensorSpec, names
+from server.tasks.contract import Contract, Signature, TensorSpec, names
+from server.tasks.task import Call, Prepared, Task
 
 
 def bind(signature: Signature, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def bind(signature: Signature, manifest: Mapping[str, Any]) -> dict[str, Any]:
             )
     return {
         "task": "tensors",
+        "takes": "tensors",
         "inputs": [
             {"tensor": spec.name, "shape": list(spec.shape), "dtype": spec.fed}
             for spec in signature.inputs

@@ -34,7 +34,7 @@ async def judge(path: Path, output: Path | None) -> dict[str, Any]:
             config,
             timeout_s=120,
             nice=0,
-            output=fd,
+            files={} if fd is None else {"output": fd},
             rights=HERE.rights(memory_bytes=4 * GIB, read=[path], writes_bytes=GIB),
         )
     finally:

@@ -44,7 +44,11 @@ async def judge(path: Path, tmp_path: Path, manifest: dict[str, Any]) -> dict[st
     with open(tmp_path / "model.onnx", "w+b") as file:
         config = {"path": str(path), "manifest": manifest}
         child = await Child.start(
-            "server.inference.intake_child", config, timeout_s=120, nice=0, output=file.fileno()
+            "server.inference.intake_child",
+            config,
+            timeout_s=120,
+            nice=0,
+            files={"output": file.fileno()},
         )
     await child.end()
     record: dict[str, Any] = child.ready["record"]

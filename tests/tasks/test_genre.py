@@ -11,8 +11,9 @@ from server.audio.feature_names import FEATURE_NAMES
 from server.audio.frontends import FRONTENDS, PictureFrontend, RowFrontend
 from server.errors import BadModel
 from server.sound_errors import BadFeatureRow, EmptySound, SoundTooShort
-from server.tasks.contract import Call, Signature, TensorSpec
+from server.tasks.contract import Signature, TensorSpec
 from server.tasks.genre import LABELS, bind, frontend, reply
+from server.tasks.task import Call
 
 ROW = TensorSpec("row", (None, 58), "float32")
 PICTURE = TensorSpec("picture", (None, 235, 335, 1), "float32")

@@ -9,7 +9,8 @@ import pytest
 from server.errors import BadManifest, BadModel, UnusableInput
 from server.inference.contracts import Contracts
 from server.tasks import TASKS
-from server.tasks.contract import Call, Signature, TensorSpec
+from server.tasks.contract import Signature, TensorSpec
+from server.tasks.task import Call
 from server.tasks.tensors import bind, frontend, reply
 
 MFCC = TensorSpec("mfcc", (None, 44, 13, 1), "float32")
@@ -24,6 +25,7 @@ def bound(*inputs: TensorSpec, **manifest: Any) -> dict[str, Any]:
 def test_inputs_and_outputs_are_the_models_own() -> None:
     assert bound(MFCC) == {
         "task": "tensors",
+        "takes": "tensors",
         "inputs": [{"tensor": "mfcc", "shape": [None, 44, 13, 1], "dtype": "float32"}],
         "outputs": [{"tensor": "word", "shape": [None, 10]}],
     }
