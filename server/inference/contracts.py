@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.errors import BadManifest
+from server.repository.manifest import DEFAULT_TASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class Contracts:
         """Take what a decoder said when it had started."""
         return cls(ready["tasks"], {entry["id"]: entry for entry in ready["frontends"]})
 
+    def task_of(self, frontend: str) -> str:
+        """Return the first task that uses a frontend: its window is cut where no model is asked."""
+        return next(name for name, task in self.tasks.items() if frontend in task["frontends"])
+
     def check(self, manifest: Mapping[str, Any]) -> None:
         """Hold a manifest against the tasks and frontends that there are.
 
@@ -33,7 +38,7 @@ class Contracts:
         BadManifest
             Naming what is unknown and what is known.
         """
-        task = manifest.get("task", "genre")
+        task = manifest.get("task", DEFAULT_TASK)
         if task not in self.tasks:
             raise BadManifest(f"unknown task {task!r}; there are {sorted(self.tasks)}")
         known = self.tasks[task]["frontends"]

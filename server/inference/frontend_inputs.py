@@ -9,7 +9,6 @@ from typing import Any
 from server.errors import FrontendNotFound, MalformedRequest
 from server.inference.contracts import Contracts
 
-_TASK = "genre"  # whose window is cut
 _TENSOR = "value"
 
 
@@ -49,7 +48,7 @@ def frontend_binding(
             if not low <= side <= high:
                 raise MalformedRequest(f"`{axis}` is a whole number from {low} to {high}")
         item = _picture_input(name, *sides)
-    return {"task": _TASK, "inputs": [{**item, "tensor": _TENSOR}]}
+    return {"task": contracts.task_of(name), "inputs": [{**item, "tensor": _TENSOR}]}
 
 
 def row_input(name: str, columns: Sequence[str]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from server.inference.child import Handler, serve
 from server.inference.keras_engine import KerasEngine
 from server.inference.keras_model import KerasModel
 from server.inference.selection import choose, keep
+from server.repository.manifest import DEFAULT_TASK
 from server.tasks import TASKS
 
 _RECORD_VERSION = 4
@@ -23,9 +24,10 @@ _RECORD_VERSION = 4
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Judge the file at `config["path"]` by `config["manifest"]`."""
     manifest: Mapping[str, Any] = config["manifest"] or {}
-    task = TASKS.get(manifest.get("task", "genre"))
+    name = manifest.get("task", DEFAULT_TASK)
+    task = TASKS.get(name)
     if task is None:
-        raise BadModel(f"unknown task {manifest['task']!r}; there are {sorted(TASKS)}")
+        raise BadModel(f"unknown task {name!r}; there are {sorted(TASKS)}")
     loaded = _load(Path(config["path"]))
     binding = task.bind(loaded.signature, manifest)
     engine = KerasEngine(loaded)

@@ -68,6 +68,13 @@ class ReadyModel:
         """Whether its callers bring tensors instead of a sound."""
         return bool(self.binding.get("takes") == "tensors")
 
+    @property
+    def takes(self) -> str:
+        """What to send instead of a sound, in words."""
+        if "form" in self.binding:
+            return f"the model is one of {self.binding['task']!r}: POST the sound to /v1/jobs"
+        return "the model takes tensors, not a sound: POST them to /v1"
+
     def describe(self) -> dict[str, Any]:
         """Return what an answer says of the model that gave it."""
         engine = self.record["engine"]
@@ -190,7 +197,7 @@ class Predictor:
             Whatever keeps the model from answering, or what is wrong with the input.
         """
         if model.takes_tensors:
-            raise UnusableInput("the model takes tensors, not a sound: POST them to /v1")
+            raise UnusableInput(model.takes)
         runs = self._runs
         async with self._place(model, asker) as counted:
             if all_windows:

@@ -19,6 +19,7 @@ from typing import Any
 
 from server.errors import BadManifest
 
+DEFAULT_TASK = "genre"  # of models without a manifest, as of those before there were manifests
 _MAX_TEXT = 8192
 _MAX_NAME = 256
 _MAX_ITEMS = 4096
