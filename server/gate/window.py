@@ -39,8 +39,10 @@ class Window(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place, counted from the start, from here or from the end."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
-        self._at = base + offset
+        if whence == os.SEEK_SET:
+            self._at = offset
+        else:
+            self._at = offset + (self._at if whence == os.SEEK_CUR else self.size)
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as h5py calls it
@@ -51,22 +53,25 @@ class Window(io.RawIOBase):
         OSError
             When the budget is spent, or a heap has no end.
         """
-        count = max(min(len(buffer), self.size - self._at), 0)
+        # an outline is read by tens of thousands of small calls: this is written for few steps
+        at, count = self._at, len(buffer)
         self._left -= count + _READ
         if self._left < 0:
             raise OSError("more is read than a model's outline takes")
-        offset = self._at - self._page_at
-        if not 0 <= offset <= len(self._page) - count:
+        offset = at - self._page_at
+        if offset < 0 or offset + count > len(self._page):
+            count = max(min(count, self.size - at), 0)
             # outlines are many small things side by side
-            ahead = min(max(count, _PAGE), self.size - self._at)
-            self._page = os.pread(self._fd, ahead, self._start + self._at)
-            self._page_at, offset = self._at, 0
+            ahead = min(max(count, _PAGE), self.size - at)
+            self._page = os.pread(self._fd, ahead, self._start + at) if count else b""
+            self._page_at, offset = at, 0
+            count = min(count, len(self._page))
         data = self._page[offset : offset + count]
-        if data.startswith(global_heap.SIGNATURE):
-            self._check_heap(self._at)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        if data[:4] == global_heap.SIGNATURE:
+            self._check_heap(at)
+        buffer[:count] = data
+        self._at = at + count
+        return count
 
     def _check_heap(self, at: int) -> None:
         def read(count: int) -> bytes:

@@ -87,7 +87,12 @@ def compact(file: h5py.File) -> None:
     raw_dataset(file, "optimizer_weights", (3,), plan)
 
 
-@pytest.mark.parametrize("spoil", [packed, old_marks, compact])
+def nested(depth: int) -> Spoil:
+    """Put groups into one another, so many below the root."""
+    return lambda file: file.create_group("/".join(["g"] * depth))
+
+
+@pytest.mark.parametrize("spoil", [packed, old_marks, compact, nested(hdf5.MAX_DEPTH)])
 def test_what_honest_files_hold_is_let_through(tmp_path: Path, spoil: Spoil) -> None:
     assert judged(tmp_path, h5_file(spoil=spoil)).cost.parameters == 15
 
@@ -181,6 +186,7 @@ def wide_float(file: h5py.File) -> None:
         (lambda f: f.__setitem__("x", "text"), "hdf5-type"),
         (many_objects, "hdf5-objects"),
         (many_objects_apart, "hdf5-objects"),
+        (nested(hdf5.MAX_DEPTH + 1), "hdf5-nested"),
         (many_attributes, "hdf5-attributes"),
         (large_attributes, "hdf5-attributes"),
         (attribute(lambda f: f["model_weights"].ref), "hdf5-attributes"),
