@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 
 from server.errors import BadModel
 from server.gate.refusals import refused
-from server.gate.window import Window
+from server.gate.window import ReadAt, Window
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 8000
@@ -71,16 +71,23 @@ class Outline:
 
 
 @contextmanager
-def opened(file: BinaryIO, *, start: int, size: int) -> Iterator[Any]:
-    """Open a part of a file as HDF5, and nothing outside of it.
+def opened(read_at: ReadAt, *, size: int) -> Iterator[Any]:
+    """Open bytes as HDF5, and nothing outside of them.
+
+    Parameters
+    ----------
+    read_at : callable
+        Returns so many bytes from a place.
+    size : int
+        How many there are.
 
     Raises
     ------
     BadModel
         If it is damaged, or does not begin and end where it should.
     """
-    _check_superblock(file, start, size)
-    window = Window(file, start=start, size=size, budget=_BUDGET)
+    _check_superblock(read_at(min(64, size), 0), size)
+    window = Window(read_at, size=size, budget=_BUDGET)
     try:
         with h5py.File(window, "r", locking=False) as opened_file:
             _keep_outline(opened_file.id)
@@ -138,9 +145,7 @@ def outline(file: Any, *, size: int) -> Outline:
     return found
 
 
-def _check_superblock(file: BinaryIO, start: int, size: int) -> None:
-    file.seek(start)
-    head = file.read(64)
+def _check_superblock(head: bytes, size: int) -> None:
     if len(head) < 64 or not head.startswith(SIGNATURE):
         raise damaged()
     version = head[8]

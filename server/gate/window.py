@@ -1,36 +1,38 @@
-"""A part of a file, read through a bound: what HDF5 gets instead of a path.
+"""A file or a member of an archive, read through a bound: what HDF5 gets instead of a path.
 
 A library that is sent from place to place by hostile bytes can read without end. Here it reaches
-nothing outside its part, and after so many bytes it gets an error.
+nothing outside of it, and after so many bytes it gets an error.
 """
 
 import io
 import os
+from collections.abc import Callable
 from typing import BinaryIO
 
 from server.gate import global_heap
+
+ReadAt = Callable[[int, int], bytes]
 
 _PAGE = 16 << 10
 _READ = 512  # what a read costs of the budget beside its bytes
 
 
 class Window(io.RawIOBase):
-    """Bytes ``start`` to ``start + size`` of a file, open for reading.
+    """Bytes of anything that can be read at any place, open for reading.
 
     Parameters
     ----------
-    file : BinaryIO
-        An open file.
-    start, size : int
-        The part, in bytes.
+    read_at : callable
+        Returns so many bytes from a place, fewer only at the end.
+    size : int
+        How many there are.
     budget : int
         Most bytes that may be read through it, all reads together.
     """
 
-    def __init__(self, file: BinaryIO, *, start: int, size: int, budget: int) -> None:
+    def __init__(self, read_at: ReadAt, *, size: int, budget: int) -> None:
         super().__init__()
-        self._fd = file.fileno()
-        self._start = start
+        self._read_at = read_at
         self.size = size
         self._left = budget
         self._at = 0
@@ -63,7 +65,7 @@ class Window(io.RawIOBase):
             count = max(min(count, self.size - at), 0)
             # outlines are many small things side by side
             ahead = min(max(count, _PAGE), self.size - at)
-            self._page = os.pread(self._fd, ahead, self._start + at) if count else b""
+            self._page = self._read_at(ahead, at) if count else b""
             self._page_at, offset = at, 0
             count = min(count, len(self._page))
         data = self._page[offset : offset + count]
@@ -75,7 +77,13 @@ class Window(io.RawIOBase):
 
     def _check_heap(self, at: int) -> None:
         def read(count: int) -> bytes:
-            return os.pread(self._fd, count, self._start + at)
+            return self._read_at(count, at)
 
         if not global_heap.is_whole(read, self.size - at):
             raise OSError("a heap has no end")
+
+
+def part_of(file: BinaryIO, start: int) -> ReadAt:
+    """Return what reads an open file from `start` on, with places counted from there."""
+    number = file.fileno()
+    return lambda count, at: os.pread(number, count, start + at)
