@@ -22,11 +22,11 @@ from server.gate.onnx_file import judge_onnx
 from server.gate.refusals import refused
 from server.gate.sniff import Format, is_onnx, kind
 from server.gate.unpacked import Unpacked
+from server.gate.version import VERSION
 from server.gate.weights import compare
 from server.gate.window import part_of
 from server.gate.zips import Member
 
-VERSION = 1
 MAX_FILE = 8 << 30
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _MEMBERS = {_METADATA, _CONFIG, _WEIGHTS}
