@@ -52,7 +52,7 @@ class Stretches:
         Returns
         -------
         np.ndarray, shape (k, size), float32
-            k is 0 or 1.
+            None, or one: k is 0 or 1.
         """
         unseen = len(self._held) - (self._size - self._hop if self._cut else 0)
         if unseen <= 0:
