@@ -119,11 +119,7 @@ class Inference:
             ready_wait_s=settings.ready_wait_s,
             deadline_s=settings.deadline_s,
         )
-        self.task_runs = TaskRuns(
-            self.workers,
-            rights=sandbox.rights(memory_bytes=_JOB_BYTES, artifact_bytes=_ARTIFACT_BYTES),
-            step_timeout_s=settings.decode_timeout_s,
-        )
+        self.task_runs = _task_runs(settings, self.workers, sandbox)
         self._running = []
         if sandbox.allows_models:
             self._running += [spawn(self.intake.run()), spawn(self._preload())]
@@ -192,6 +188,11 @@ def decoder_kind(settings: Settings, sandbox: Sandbox) -> ChildKind:
         keeps_trying=True,
         rights=sandbox.rights(memory_bytes=_DECODER_BYTES),
     )
+
+
+def _task_runs(settings: Settings, workers: ModelWorkers, sandbox: Sandbox) -> TaskRuns:
+    rights = sandbox.rights(memory_bytes=_JOB_BYTES, artifact_bytes=_ARTIFACT_BYTES)
+    return TaskRuns(workers, rights=rights, step_timeout_s=settings.decode_timeout_s)
 
 
 def _engines(

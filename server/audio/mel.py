@@ -23,20 +23,22 @@ _LOG_STEP = np.log(6.4) / 27
 _CUTS = (0, 100, 220, 400, 650, BINS)  # a third of the time of the whole bank at once
 
 
-def mel_frequencies(count: int) -> NDArray[np.float64]:
-    """Return frequencies that are evenly spaced in mels, from 0 Hz to half the sample rate.
+def mel_frequencies(count: int, top_hz: float = SAMPLE_RATE_HZ / 2) -> NDArray[np.float64]:
+    """Return frequencies that are evenly spaced in mels, from 0 Hz on.
 
     Parameters
     ----------
     count : int
         How many; at least 2.
+    top_hz : float
+        The last; above 1,000.
 
     Returns
     -------
     np.ndarray, shape (count,), float64
         Hz, ascending.
     """
-    top = _LOG_FROM_MEL + np.log(SAMPLE_RATE_HZ / 2 / _LOG_FROM_HZ) / _LOG_STEP
+    top = _LOG_FROM_MEL + np.log(top_hz / _LOG_FROM_HZ) / _LOG_STEP
     mels = np.linspace(0.0, top, count)
     logarithmic = _LOG_FROM_HZ * np.exp(_LOG_STEP * (mels - _LOG_FROM_MEL))
     hz: NDArray[np.float64] = np.where(mels >= _LOG_FROM_MEL, logarithmic, _HZ_PER_MEL * mels)
@@ -57,12 +59,32 @@ def mel_bank(n_mels: int) -> NDArray[np.float32]:
     np.ndarray, shape (BINS, n_mels), float32
         One triangle a column, low band first; read-only.
     """
-    hz = mel_frequencies(n_mels + 2)
-    slopes = (FREQUENCIES_HZ - hz[:, None]) / np.diff(hz, append=np.inf)[:, None]
-    falling = (hz[2:, None] - FREQUENCIES_HZ) / np.diff(hz)[1:, None]
-    triangles = np.maximum(0, np.minimum(slopes[:-2], falling)).astype(np.float32)
-    triangles *= (2 / (hz[2:] - hz[:-2]))[:, None]
-    bank = np.ascontiguousarray(triangles.T)
+    return triangles(mel_frequencies(n_mels + 2), FREQUENCIES_HZ)
+
+
+def triangles(
+    corners_hz: NDArray[np.float64], frequencies_hz: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return triangles of equal area, each from one corner over the next to the one after it.
+
+    Parameters
+    ----------
+    corners_hz : np.ndarray, shape (n + 2,), float64
+        Ascending.
+    frequencies_hz : np.ndarray, shape (bins,), float64
+        Of the bins.
+
+    Returns
+    -------
+    np.ndarray, shape (bins, n), float32
+        One triangle a column; read-only.
+    """
+    hz = corners_hz
+    slopes = (frequencies_hz - hz[:, None]) / np.diff(hz, append=np.inf)[:, None]
+    falling = (hz[2:, None] - frequencies_hz) / np.diff(hz)[1:, None]
+    rows = np.maximum(0, np.minimum(slopes[:-2], falling)).astype(np.float32)
+    rows *= (2 / (hz[2:] - hz[:-2]))[:, None]
+    bank = np.ascontiguousarray(rows.T)
     bank.setflags(write=False)
     return bank
 
@@ -87,8 +109,8 @@ def mel_bands(
         `out`, equal to ``power @ mel_bank(n_mels)`` but for rounding.
     """
     out.fill(0)
-    for bins, bands, triangles in _pieces(n_mels):
-        out[:, bands] += power[:, bins] @ triangles
+    for bins, bands, weights in _pieces(n_mels):
+        out[:, bands] += power[:, bins] @ weights
     return out
 
 
@@ -101,8 +123,8 @@ def _pieces(n_mels: int) -> tuple[tuple[slice, slice, NDArray[np.float32]], ...]
         (bands,) = np.nonzero(bank[first:last].any(axis=0))
         if len(bands):
             reached = slice(int(bands[0]), int(bands[-1]) + 1)
-            triangles = np.ascontiguousarray(bank[first:last, reached])
-            pieces.append((slice(first, last), reached, triangles))
+            weights = np.ascontiguousarray(bank[first:last, reached])
+            pieces.append((slice(first, last), reached, weights))
     return tuple(pieces)
 
 

@@ -8,22 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
 
 from server.errors import BadModel
 from server.gate.refusals import refused
-from server.gate.window import Window
+from server.gate.window import ReadAt, Window
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 8000
+MAX_DEPTH = 64
 MAX_ATTRIBUTES = 8 << 20
 MAX_EXPANSION = 4
 _SLACK = 1 << 20
 _MAX_RANK = 8
-_ATTRIBUTES_OF_ONE = 256
+_ATTRIBUTES_OF_ONE = 64
+_ATTRIBUTE = 1 << 10  # what one counts beside its value: to look at it takes time, not memory
 _BUDGET = 128 << 20
 _FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
 _LINKS = {h5l.TYPE_SOFT: "a soft link", h5l.TYPE_EXTERNAL: "a link to another file"}
@@ -69,23 +71,42 @@ class Outline:
 
 
 @contextmanager
-def opened(file: BinaryIO, *, start: int, size: int) -> Iterator[Any]:
-    """Open a part of a file as HDF5, and nothing outside of it.
+def opened(read_at: ReadAt, *, size: int) -> Iterator[Any]:
+    """Open bytes as HDF5, and nothing outside of them.
+
+    Parameters
+    ----------
+    read_at : callable
+        Returns so many bytes from a place.
+    size : int
+        How many there are.
 
     Raises
     ------
     BadModel
         If it is damaged, or does not begin and end where it should.
     """
-    _check_superblock(file, start, size)
-    window = Window(file, start=start, size=size, budget=_BUDGET)
+    _check_superblock(read_at(min(64, size), 0), size)
+    window = Window(read_at, size=size, budget=_BUDGET)
     try:
         with h5py.File(window, "r", locking=False) as opened_file:
+            _keep_outline(opened_file.id)
             yield opened_file
     except BadModel:
         raise
     except _ERRORS as error:
         raise damaged() from error
+
+
+def _keep_outline(file: Any) -> None:
+    """Let the library keep as much of the outline from the start as it would in the end.
+
+    It is gone through twice, and what was dropped in between would be read again.
+    """
+    cache = file.get_mdc_config()
+    cache.set_initial_size = True
+    cache.initial_size = cache.max_size
+    file.set_mdc_config(cache)
 
 
 def damaged() -> BadModel:
@@ -103,33 +124,28 @@ def outline(file: Any, *, size: int) -> Outline:
     """
     found = Outline()
     root = h5g.open(file.id, b"/")
-    seen = {h5o.get_info(root).addr}
-    waiting: list[tuple[str, Any]] = [("", root)]
-    while waiting:
-        path, group = waiting.pop()
-        _check_attributes(group, path, found)
-        for name, address in _links(group, path, room=MAX_OBJECTS - len(seen)):
-            inner = f"{path}/{name}" if path else name
-            if address in seen:
-                raise refused("hdf5-shared-object", "two names lead to one object", where=inner)
-            seen.add(address)
-            item = h5o.open(group, name.encode())
-            if isinstance(item, h5g.GroupID):
-                found.groups.add(inner)
-                waiting.append((inner, item))
-            elif isinstance(item, h5d.DatasetID):
-                _check_attributes(item, inner, found)
-                found.datasets[inner] = _dataset(item, inner, size, found)
-            else:
-                raise refused("hdf5-type", "a type of its own is in the file", where=inner)
+    places = _places(root)
+    _check_attributes(root, "", h5o.get_info(root).num_attrs, found)
+    for name in places:
+        told = h5o.get_info(root, name)
+        path = _text(name)
+        # to open an object costs more than all else: of a group only what it says is looked at
+        if told.type == h5o.TYPE_GROUP:
+            found.groups.add(path)
+            if told.num_attrs:
+                _check_attributes(h5o.open(root, name), path, told.num_attrs, found)
+        elif told.type == h5o.TYPE_DATASET:
+            item = h5o.open(root, name)
+            _check_attributes(item, path, told.num_attrs, found)
+            found.datasets[path] = _dataset(item, path, size, found)
+        else:
+            raise refused("hdf5-type", "a type of its own is in the file", where=path)
     if found._declared > MAX_EXPANSION * found._stored + _SLACK:
         raise refused("hdf5-bomb", "the arrays declare far more than the file stores")
     return found
 
 
-def _check_superblock(file: BinaryIO, start: int, size: int) -> None:
-    file.seek(start)
-    head = file.read(64)
+def _check_superblock(head: bytes, size: int) -> None:
     if len(head) < 64 or not head.startswith(SIGNATURE):
         raise damaged()
     version = head[8]
@@ -150,39 +166,60 @@ def _check_superblock(file: BinaryIO, start: int, size: int) -> None:
         raise refused("trailing-bytes", "there are bytes after the HDF5 file's end")
 
 
-def _links(group: Any, path: str, *, room: int) -> list[tuple[str, int]]:
-    """Return the names in a group, and where in the file each leads."""
-    found: list[tuple[str, int]] = []
-    other: list[tuple[str, str]] = []
+def _places(root: Any) -> list[bytes]:
+    """Return the paths of all objects below the root: plain trees only, each object under one name.
 
-    def visit(name: bytes, info: Any) -> bool | None:
-        text = name.decode("utf-8", "replace")
-        found.append((text, info.u))
-        if info.type != h5l.TYPE_HARD:
-            other.append((text, _LINKS.get(info.type, "a link of its own kind")))
-        return True if other or len(found) > room else None
+    A refusal cannot leave a callback of the library as itself, so it is kept until the walk ends.
+    """
+    found: list[bytes] = []
+    seen = {h5o.get_info(root).addr}
+    fault: list[BadModel] = []
 
-    group.links.iterate(visit, info=True)
-    if other:
-        name, kind = other[0]
-        raise refused("hdf5-link", f"{kind} is in the file", where=f"{path}/{name}")
-    if len(found) > room:
-        raise refused("hdf5-objects", f"the file holds over {MAX_OBJECTS} objects")
+    def visit(name: bytes, link: Any) -> bool | None:
+        if link.type != h5l.TYPE_HARD:
+            kind = _LINKS.get(link.type, "a link of its own kind")
+            fault.append(refused("hdf5-link", f"{kind} is in the file", where=_text(name)))
+        elif link.u in seen:
+            told = "two names lead to one object"
+            fault.append(refused("hdf5-shared-object", told, where=_text(name)))
+        elif len(found) == MAX_OBJECTS:
+            fault.append(refused("hdf5-objects", f"the file holds over {MAX_OBJECTS} objects"))
+        # the library goes down one call of its own deeper for each group
+        elif name.count(b"/") >= MAX_DEPTH:
+            told = f"groups lie over {MAX_DEPTH} deep in one another"
+            fault.append(refused("hdf5-nested", told, where=_text(name)))
+        else:
+            seen.add(link.u)
+            found.append(name)
+            return None
+        return True
+
+    root.links.visit(visit, info=True)
+    if fault:
+        raise fault[0]
     return found
 
 
-def _check_attributes(item: Any, path: str, found: Outline) -> None:
-    count = h5a.get_num_attrs(item)
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
+
+
+def _check_attributes(item: Any, path: str, count: int, found: Outline) -> None:
     if count > _ATTRIBUTES_OF_ONE:
         raise refused("hdf5-attributes", "an object has too many attributes", where=path)
-    for index in range(count):
-        attribute = h5a.open(item, index=index)
+    names: list[bytes] = []
+    if count:
+        h5a.iterate(item, names.append)
+    for name in names:
+        attribute = h5a.open(item, name)
         kind = attribute.get_type()
         if not isinstance(kind, _PLAIN):
             raise refused("hdf5-attributes", "an attribute is no text and no number", where=path)
-        found._attributes += kind.get_size() * attribute.get_space().get_simple_extent_npoints()
+        found._attributes += (
+            _ATTRIBUTE + kind.get_size() * attribute.get_space().get_simple_extent_npoints()
+        )
         if found._attributes > MAX_ATTRIBUTES:
-            raise refused("hdf5-attributes", "the attributes are over 8 MiB", where=path)
+            raise refused("hdf5-attributes", "the attributes are too many or too large", where=path)
 
 
 def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:

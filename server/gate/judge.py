@@ -9,7 +9,6 @@ What is not known is refused.
 """
 
 import os
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,10 +21,12 @@ from server.gate.json_text import MAX_BYTES
 from server.gate.onnx_file import judge_onnx
 from server.gate.refusals import refused
 from server.gate.sniff import Format, is_onnx, kind
+from server.gate.unpacked import Unpacked
+from server.gate.version import VERSION
 from server.gate.weights import compare
+from server.gate.window import part_of
 from server.gate.zips import Member
 
-VERSION = 1
 MAX_FILE = 8 << 30
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _MEMBERS = {_METADATA, _CONFIG, _WEIGHTS}
@@ -77,7 +78,7 @@ def judge(path: Path) -> Verdict:
 
 
 def _h5(file: BinaryIO, size: int) -> Verdict:
-    with hdf5.opened(file, start=0, size=size) as opened:
+    with hdf5.opened(part_of(file, 0), size=size) as opened:
         found = hdf5.outline(opened, size=size)
         config = legacy_weights.text(opened, "model_config")
         version = legacy_weights.text(opened, "keras_version")
@@ -114,15 +115,11 @@ def _keras(file: BinaryIO, size: int) -> Verdict:
 
 def _weights(file: BinaryIO, member: Member) -> list[Dataset]:
     if member.method == zips.STORED:
-        return _stored(file, member.start, member.size)
-    with tempfile.TemporaryFile() as unpacked:
-        zips.inflate(file, member, unpacked)
-        return _stored(unpacked, 0, member.size)
-
-
-def _stored(file: BinaryIO, start: int, size: int) -> list[Dataset]:
-    with hdf5.opened(file, start=start, size=size) as opened:
-        found = hdf5.outline(opened, size=size)
+        read_at = part_of(file, member.start)
+    else:
+        read_at = Unpacked(file, member).read_at
+    with hdf5.opened(read_at, size=member.size) as opened:
+        found = hdf5.outline(opened, size=member.size)
     return [
         dataset
         for path, dataset in found.datasets.items()

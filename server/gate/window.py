@@ -1,36 +1,38 @@
-"""A part of a file, read through a bound: what HDF5 gets instead of a path.
+"""A file or a member of an archive, read through a bound: what HDF5 gets instead of a path.
 
 A library that is sent from place to place by hostile bytes can read without end. Here it reaches
-nothing outside its part, and after so many bytes it gets an error.
+nothing outside of it, and after so many bytes it gets an error.
 """
 
 import io
 import os
+from collections.abc import Callable
 from typing import BinaryIO
 
 from server.gate import global_heap
+
+ReadAt = Callable[[int, int], bytes]
 
 _PAGE = 16 << 10
 _READ = 512  # what a read costs of the budget beside its bytes
 
 
 class Window(io.RawIOBase):
-    """Bytes ``start`` to ``start + size`` of a file, open for reading.
+    """Bytes of anything that can be read at any place, open for reading.
 
     Parameters
     ----------
-    file : BinaryIO
-        An open file.
-    start, size : int
-        The part, in bytes.
+    read_at : callable
+        Returns so many bytes from a place, fewer only at the end.
+    size : int
+        How many there are.
     budget : int
         Most bytes that may be read through it, all reads together.
     """
 
-    def __init__(self, file: BinaryIO, *, start: int, size: int, budget: int) -> None:
+    def __init__(self, read_at: ReadAt, *, size: int, budget: int) -> None:
         super().__init__()
-        self._fd = file.fileno()
-        self._start = start
+        self._read_at = read_at
         self.size = size
         self._left = budget
         self._at = 0
@@ -39,8 +41,10 @@ class Window(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place, counted from the start, from here or from the end."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
-        self._at = base + offset
+        if whence == os.SEEK_SET:
+            self._at = offset
+        else:
+            self._at = offset + (self._at if whence == os.SEEK_CUR else self.size)
         return self._at
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # as h5py calls it
@@ -51,26 +55,35 @@ class Window(io.RawIOBase):
         OSError
             When the budget is spent, or a heap has no end.
         """
-        count = max(min(len(buffer), self.size - self._at), 0)
+        # an outline is read by tens of thousands of small calls: this is written for few steps
+        at, count = self._at, len(buffer)
         self._left -= count + _READ
         if self._left < 0:
             raise OSError("more is read than a model's outline takes")
-        offset = self._at - self._page_at
-        if not 0 <= offset <= len(self._page) - count:
+        offset = at - self._page_at
+        if offset < 0 or offset + count > len(self._page):
+            count = max(min(count, self.size - at), 0)
             # outlines are many small things side by side
-            ahead = min(max(count, _PAGE), self.size - self._at)
-            self._page = os.pread(self._fd, ahead, self._start + self._at)
-            self._page_at, offset = self._at, 0
+            ahead = min(max(count, _PAGE), self.size - at)
+            self._page = self._read_at(ahead, at) if count else b""
+            self._page_at, offset = at, 0
+            count = min(count, len(self._page))
         data = self._page[offset : offset + count]
-        if data.startswith(global_heap.SIGNATURE):
-            self._check_heap(self._at)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+        if data[:4] == global_heap.SIGNATURE:
+            self._check_heap(at)
+        buffer[:count] = data
+        self._at = at + count
+        return count
 
     def _check_heap(self, at: int) -> None:
         def read(count: int) -> bytes:
-            return os.pread(self._fd, count, self._start + at)
+            return self._read_at(count, at)
 
         if not global_heap.is_whole(read, self.size - at):
             raise OSError("a heap has no end")
+
+
+def part_of(file: BinaryIO, start: int) -> ReadAt:
+    """Return what reads an open file from `start` on, with places counted from there."""
+    number = file.fileno()
+    return lambda count, at: os.pread(number, count, start + at)

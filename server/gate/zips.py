@@ -23,7 +23,6 @@ MAX_RATIO = 20
 STORED, DEFLATED = 0, 8
 _SMALL = 1 << 20  # below it a ratio says nothing
 _SLACK = 16 << 20
-_COPY = 1 << 20
 _NAME = 256
 _LISTING = 64 << 10
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -85,7 +84,7 @@ def members(file: BinaryIO, size: int) -> dict[str, Member]:
         raise refused("zip-members", f"the archive has over {MAX_MEMBERS} members")
     if stop - start > _LISTING:
         raise refused("zip-members", "the archive's list is longer than its members need")
-    entries = _entries(_exactly(file, start, stop - start), count)
+    entries = _entries(exactly(file, start, stop - start), count)
     found: dict[str, Member] = {}
     at = 0
     for entry in sorted(entries, key=lambda entry: entry.header):
@@ -111,48 +110,44 @@ def read(file: BinaryIO, member: Member, *, limit: int) -> bytes:
     """
     if member.size > limit:
         raise refused("zip-member-size", f"it is over {limit >> 20} MiB", where=member.name)
-    data = _exactly(file, member.start, member.packed)
+    data = exactly(file, member.start, member.packed)
     if member.method == DEFLATED:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
             data = inflater.decompress(data, member.size + 1)
         except zlib.error as error:
-            raise _damaged() from error
+            raise damaged() from error
         if not inflater.eof or inflater.unused_data:
-            raise _damaged()
+            raise damaged()
     if len(data) != member.size or zlib.crc32(data) != member.crc:
-        raise _damaged()
+        raise damaged()
     return data
 
 
-def inflate(file: BinaryIO, member: Member, target: BinaryIO) -> None:
-    """Unpack a large member into another file."""
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    at, left, written = member.start, member.packed, 0
-    pending = b""
-    while not inflater.eof:
-        if not pending:
-            pending = _exactly(file, at, min(left, _COPY))
-            at, left = at + len(pending), left - len(pending)
-        try:
-            data = inflater.decompress(pending, _COPY)
-        except zlib.error as error:
-            raise _damaged() from error
-        if (not data and not pending and not left) or (
-            written := written + len(data)
-        ) > member.size:
-            raise _damaged()
-        target.write(data)
-        pending = inflater.unconsumed_tail
-    if written != member.size or left or inflater.unused_data:
-        raise _damaged()
-    target.flush()
+def exactly(file: BinaryIO, at: int, count: int) -> bytes:
+    """Return so many bytes from a place.
+
+    Raises
+    ------
+    BadModel
+        If there are fewer.
+    """
+    file.seek(at)
+    data = file.read(count)
+    if len(data) != count:
+        raise damaged()
+    return data
+
+
+def damaged() -> BadModel:
+    """Build the refusal of an archive that cannot be read."""
+    return refused("damaged-file", "the archive is damaged or cut short: upload it again")
 
 
 def _end(file: BinaryIO, size: int) -> tuple[int, int, int]:
     """Return the number of members, and where their list starts and stops."""
     at = size - _END.size
-    tail = _exactly(file, at, _END.size) if at >= 0 else b""
+    tail = exactly(file, at, _END.size) if at >= 0 else b""
     if not tail.startswith(b"PK\x05\x06"):
         raise _without_end(file, size)
     _, disk, first_disk, here, count, length, start, comment = _END.unpack(tail)
@@ -169,32 +164,28 @@ def _end(file: BinaryIO, size: int) -> tuple[int, int, int]:
 def _end_64(file: BinaryIO, at: int) -> tuple[int, int, int, int, int, int, int]:
     place = at - _LOCATOR.size - _END_64.size
     if place < 0:
-        raise _damaged()
-    data = _exactly(file, place, at - place)
+        raise damaged()
+    data = exactly(file, place, at - place)
     kind, rest, _, _, disk, first, here, count, length, start = _END_64.unpack_from(data)
     locator, locator_disk, end_at, disks = _LOCATOR.unpack_from(data, _END_64.size)
     known = kind == b"PK\x06\x06" and rest == _END_64.size - 12 and locator == b"PK\x06\x07"
     if not known or end_at != place or locator_disk or disks > 1:
-        raise _damaged()
+        raise damaged()
     return disk, first, here, count, length, start, place
 
 
 def _without_end(file: BinaryIO, size: int) -> BadModel:
     span = min(size, _END.size + _MANY)
-    if _exactly(file, size - span, span).rfind(b"PK\x05\x06") >= 0:
+    if exactly(file, size - span, span).rfind(b"PK\x05\x06") >= 0:
         return refused("trailing-bytes", "there are bytes after the archive's end")
-    return _damaged()
-
-
-def _damaged() -> BadModel:
-    return refused("damaged-file", "the archive is damaged or cut short: upload it again")
+    return damaged()
 
 
 def _entries(listing: bytes, count: int) -> list[_Entry]:
     entries, at = [], 0
     for _ in range(count):
         if len(listing) - at < _CENTRAL.size:
-            raise _damaged()
+            raise damaged()
         fields = _CENTRAL.unpack_from(listing, at)
         kind, _, _, flags, method, _, _, crc, packed, size = fields[:10]
         name_size, extra_size, comment_size, disk, _, mode, header = fields[10:]
@@ -203,7 +194,7 @@ def _entries(listing: bytes, count: int) -> list[_Entry]:
         extra = listing[at + name_size : at + name_size + extra_size]
         at += name_size + extra_size + comment_size
         if kind != b"PK\x01\x02" or at > len(listing) or disk:
-            raise _damaged()
+            raise damaged()
         size, packed, header = _wide(extra, size, packed, header)
         shown = name.decode("utf-8", "replace")
         member = Member(shown, 0, packed, size, method, crc)
@@ -226,7 +217,7 @@ def _wide(extra: bytes, *values: int) -> list[int]:
     for value in values:
         is_far = value == _FAR
         if is_far and len(wide) < 8:
-            raise _damaged()
+            raise damaged()
         found.append(int.from_bytes(wide[:8], "little") if is_far else value)
         wide = wide[8:] if is_far else wide
     return found
@@ -243,7 +234,7 @@ def _check_entry(member: Member, flags: int, mode: int) -> None:
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         raise refused("zip-special-file", "a member is no plain file", where=name)
     if method == STORED and size != packed:
-        raise _damaged()
+        raise damaged()
     if size > _SMALL and size > MAX_RATIO * packed:
         raise refused("zip-ratio", f"it unpacks to over {MAX_RATIO} times its bytes", where=name)
 
@@ -255,11 +246,11 @@ def _placed(
     member = entry.member
     if entry.header != at:
         raise refused("zip-layout", "members overlap or leave gaps", where=member.name)
-    local = _exactly(file, at, _LOCAL.size)
+    local = exactly(file, at, _LOCAL.size)
     kind, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack(local)
-    names = _exactly(file, at + _LOCAL.size, name_size + extra_size)
+    names = exactly(file, at + _LOCAL.size, name_size + extra_size)
     if kind != b"PK\x03\x04":
-        raise _damaged()
+        raise damaged()
     size, packed = _wide(names[name_size:], size, packed)
     streamed = bool(flags & _STREAMED)
     told = (flags, method, names[:name_size])
@@ -279,11 +270,3 @@ def _placed(
     if stop > listing:
         raise refused("zip-layout", "members overlap or leave gaps", where=member.name)
     return Member(member.name, start, member.packed, member.size, member.method, member.crc), stop
-
-
-def _exactly(file: BinaryIO, at: int, count: int) -> bytes:
-    file.seek(at)
-    data = file.read(count)
-    if len(data) != count:
-        raise _damaged()
-    return data

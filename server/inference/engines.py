@@ -10,6 +10,7 @@ from typing import Any
 from server.digest import Digest
 from server.errors import ModelNotReady, ModelState
 from server.inference.child_kind import ChildKind
+from server.inference.judges import judges
 from server.inference.sandbox_level import Sandbox
 from server.inference.workers import Engine
 from server.repository.derived import DerivedFiles
@@ -75,10 +76,10 @@ class Engines:
         Raises
         ------
         ModelNotReady
-            If an older server judged it: it is being made ready again.
+            If others judged it than are here now: it is being made ready again.
         """
-        if record.get("version") != RECORD_VERSION:
-            await self._judge_again(digest, "an older server judged it")
+        if (why := _outdated(record)) is not None:
+            await self._judge_again(digest, why)
             raise ModelNotReady(_AGAIN, retry_after_s=5)
         derived = record.get("derived")
         if derived is not None:
@@ -122,12 +123,12 @@ class Engines:
             raise ModelState("the model's file here is damaged; upload it again")
 
     async def reconcile(self) -> None:
-        """Judge again what an older server made, and remove derived files that nobody uses."""
+        """Judge again what other judges judged, and remove derived files that nobody uses."""
         used: set[Digest] = set()
         for model in await self._registry.in_state(State.READY):
             record = model.record or {}
-            if record.get("version") != RECORD_VERSION:
-                await self._judge_again(model.digest, "an older server judged it")
+            if (why := _outdated(record)) is not None:
+                await self._judge_again(model.digest, why)
             elif (derived := record.get("derived")) is not None:
                 used.add(Digest.parse(derived))
         if removed := await asyncio.to_thread(self._derived.keep_only, used):
@@ -137,6 +138,20 @@ class Engines:
         if await self._registry.judge_again(digest):
             _log.warning("model judged again", extra={"digest": digest.short, "reason": reason})
             self._on_promoted()
+
+
+def _outdated(record: Mapping[str, Any]) -> str | None:
+    """Return why a record is no longer worth anything, or None."""
+    if record.get("version") != RECORD_VERSION:
+        return "an older server judged it"
+    then, now = record.get("judges"), judges()
+    if then == now:
+        return None
+    known: Mapping[str, Any] = then if isinstance(then, dict) else {}
+    changed = [
+        f"{name} {known.get(name)} -> {now[name]}" for name in now if known.get(name) != now[name]
+    ]
+    return "other judges: " + ", ".join(changed)
 
 
 def _size(path: Path) -> int:

@@ -19,6 +19,7 @@ from typing import Any
 
 from server.digest import Digest
 from server.errors import BadModel, Overload, ServerError, StorageFull, WorkerFailed
+from server.inference.judges import judges
 from server.inference.process import Child
 from server.inference.sandbox import Rights
 from server.inference.sandbox_level import Sandbox
@@ -206,7 +207,7 @@ class Intake:
                 "server.inference.intake_child", config, rights=rights, output=converted.fd
             )
             record = await self._record(answer.get("record"), converted)
-            return record | {"gate": _verdict(told.get("gate"))}
+            return record | {"gate": _verdict(told.get("gate")), "judges": judges()}
         finally:
             await asyncio.to_thread(converted.close)
 

@@ -1,5 +1,7 @@
 """Model files: the good ones answer as Keras does, the bad ones are refused with the reason."""
 
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,20 @@ def digests(server: Server, tiny: TinyModels) -> dict[str, str]:
         assert server.upload(*some).status_code == 200
     server.sweep()
     return {name: digest_of(content) for name, content in contents.items()}
+
+
+def test_a_keras_file_that_was_packed_again_answers_as_before(
+    server: Server, tiny: TinyModels, wav: bytes
+) -> None:
+    packed = io.BytesIO()
+    with (
+        zipfile.ZipFile(tiny.path("two_keras.keras")) as whole,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name in whole.namelist():
+            archive.writestr(name, whole.read(name))
+    answer = probabilities(server.predict(server.host(packed.getvalue()), wav))
+    assert difference(answer, tiny.answers["two_keras"]) < 1e-5
 
 
 def _rejected(answer: httpx.Response) -> str:

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import h5py
+import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
+from server.gate import hdf5
 from tests.gate.files import (
     DENSE,
     SMALL_WEIGHTS,
@@ -106,6 +108,29 @@ def many_objects(file: h5py.File) -> None:
         h5py.h5g.create(group, b"vars")
         raw = h5s.create_simple((1,))
         h5d.create(group, b"x", h5t.NATIVE_FLOAT, raw)
+
+
+def as_many_objects(file: h5py.File) -> None:
+    """Make as many arrays as fit, each looked at to the end, and one that is refused."""
+    for k in range(hdf5.MAX_OBJECTS - 10):
+        raw = h5s.create_simple((1,))
+        h5d.create(file.id, f"d{k}".encode(), h5t.NATIVE_FLOAT, raw)
+    file["z"] = "text"
+
+
+def groups_in_groups(file: h5py.File) -> None:
+    """Put each group into the one before."""
+    group = file.id
+    for _ in range(hdf5.MAX_OBJECTS - 10):
+        group = h5py.h5g.create(group, b"g")
+
+
+def many_attributes(file: h5py.File) -> None:
+    """Give as many groups as fit as many empty attributes as fit, which no sum of bytes bounds."""
+    for k in range(200):
+        group = file.create_group(f"g{k}")
+        for j in range(64):
+            group.attrs[f"a{j}"] = np.zeros(0, np.int8)
 
 
 def one_text_for_all_names() -> bytes:
@@ -247,7 +272,10 @@ def endless_heap() -> bytes:
 BOMBS: dict[str, Attack] = {
     "heap without an end": (endless_heap, "damaged-file"),
     "HDF5 of 3.9 GB": (lambda: h5_file(spoil=unwritten), "hdf5-bomb"),
-    "8,000 objects": (lambda: h5_file(spoil=many_objects), "hdf5-objects"),
+    "over 8,000 objects": (lambda: h5_file(spoil=many_objects), "hdf5-objects"),
+    "8,000 arrays": (lambda: h5_file(spoil=as_many_objects), "hdf5-type"),
+    "8,000 groups in one another": (lambda: h5_file(spoil=groups_in_groups), "hdf5-nested"),
+    "13,000 attributes": (lambda: h5_file(spoil=many_attributes), "hdf5-attributes"),
     "one text for all names": (one_text_for_all_names, "damaged-file"),
     "configuration of 1 GiB": (inflating, "zip-ratio"),
     "65,000 members": (

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from server.errors import BadModel
 from server.gate import hdf5
+from server.gate.window import Window
 from tests.gate.files import h5_file, judged, keras_file, members, patched, reason, refusal, zipped
 
 WEIGHTS = "model_weights/dense/dense"
@@ -87,7 +88,12 @@ def compact(file: h5py.File) -> None:
     raw_dataset(file, "optimizer_weights", (3,), plan)
 
 
-@pytest.mark.parametrize("spoil", [packed, old_marks, compact])
+def nested(depth: int) -> Spoil:
+    """Put groups into one another, so many below the root."""
+    return lambda file: file.create_group("/".join(["g"] * depth))
+
+
+@pytest.mark.parametrize("spoil", [packed, old_marks, compact, nested(hdf5.MAX_DEPTH)])
 def test_what_honest_files_hold_is_let_through(tmp_path: Path, spoil: Spoil) -> None:
     assert judged(tmp_path, h5_file(spoil=spoil)).cost.parameters == 15
 
@@ -181,6 +187,7 @@ def wide_float(file: h5py.File) -> None:
         (lambda f: f.__setitem__("x", "text"), "hdf5-type"),
         (many_objects, "hdf5-objects"),
         (many_objects_apart, "hdf5-objects"),
+        (nested(hdf5.MAX_DEPTH + 1), "hdf5-nested"),
         (many_attributes, "hdf5-attributes"),
         (large_attributes, "hdf5-attributes"),
         (attribute(lambda f: f["model_weights"].ref), "hdf5-attributes"),
@@ -283,11 +290,13 @@ def test_arrays_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
     assert reason(tmp_path, data) in ("hdf5-bomb", "damaged-file")
 
 
-def test_a_reader_that_is_sent_around_runs_out_of_budget(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hdf5, "_BUDGET", 600)
-    assert reason(tmp_path, WHOLE) == "damaged-file"
+def test_a_reader_that_is_sent_around_runs_out_of_budget() -> None:
+    window = Window(lambda count, at: WHOLE[at : at + count], size=len(WHOLE), budget=4000)
+    assert [window.seek(8), window.seek(4, 1), window.seek(-4, 2)] == [8, 12, len(WHOLE) - 4]
+    assert window.read(100) == WHOLE[-4:]
+    reads = (window.read(8) for _ in iter(lambda: window.seek(0), None))
+    with pytest.raises(OSError, match="more is read"):
+        list(reads)
 
 
 HEAP = WHOLE.index(b"GCOL")

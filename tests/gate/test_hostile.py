@@ -12,7 +12,7 @@ import pytest
 from tests.gate.hostile import ATTACKS
 
 ROOT = Path(__file__).parents[2]
-CPU_S = 1.5  # the dearest, 8,000 HDF5 objects, takes 1.03 on the slowest machine so far
+CPU_S = 1.0
 RSS_MIB = 256
 
 

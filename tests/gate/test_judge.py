@@ -1,5 +1,6 @@
 """server/gate/judge.py: the whole gate, its limits, and its codes in the docs."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from server.gate.cost import Cost
 from server.gate.layer_table import CUSTOM, OPERATION_IN_H5, TOLD
 from server.gate.object_table import KINDS
 from server.gate.refusals import refused, shown
-from tests.gate.files import judged, keras_file, reason
+from tests.gate.files import judged, keras_file
 from tests.gate.hostile import ATTACKS
 
 ROOT = Path(__file__).parents[2]
@@ -30,9 +31,13 @@ def test_every_code_stands_in_the_docs() -> None:
     assert {code for _, code in ATTACKS.values()} <= told
 
 
-def test_a_file_over_its_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "MAX_FILE", 100)
-    assert reason(tmp_path, keras_file()) == "file-size"
+def test_a_file_over_its_limit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m"
+    path.write_bytes(keras_file())
+    os.truncate(path, gate.MAX_FILE + 1)  # a hole: it takes no room
+    with pytest.raises(BadModel) as refused:
+        gate.judge(path)
+    assert refused.value.members["reason"] == "file-size"
 
 
 def test_the_demo_model_passes() -> None:

@@ -13,6 +13,7 @@ from server import database
 from server.digest import Digest
 from server.errors import ModelNotReady, ModelState
 from server.inference.engines import RECORD_VERSION, Engines
+from server.inference.judges import judges
 from server.inference.sandbox_level import Sandbox
 from server.repository.derived import DerivedFiles
 from server.repository.layout import Layout
@@ -65,7 +66,8 @@ class House:
 
 def current(**changed: object) -> dict[str, Any]:
     engine = {"name": "onnxruntime", "rows": "together"}
-    return {"version": RECORD_VERSION, "max_batch": 8, "engine": engine} | changed
+    made = {"version": RECORD_VERSION, "max_batch": 8, "engine": engine, "judges": judges()}
+    return made | changed
 
 
 @pytest.fixture
@@ -175,23 +177,27 @@ async def test_a_model_whose_own_file_is_not_as_it_was_must_be_uploaded_again(
     assert house.woken == []
 
 
-OTHERS: list[dict[str, Any]] = [{"version": 1}, {"version": RECORD_VERSION + 1}, {"version": None}]
+OTHERS: list[dict[str, Any]] = [
+    *({"version": number} for number in (1, RECORD_VERSION + 1, None)),
+    *({"judges": judges() | {who: "0.1"}} for who in judges()),
+    {"judges": None},
+]
 
 
 @pytest.mark.parametrize("record", OTHERS)
-async def test_a_record_of_another_version_is_not_run(house: House, record: dict[str, Any]) -> None:
+async def test_a_record_of_others_is_not_run(house: House, record: dict[str, Any]) -> None:
     digest = await house.ready(**record)
     with pytest.raises(ModelNotReady):
-        await house.engines.of(digest, {"engine": "keras 3"} | record)
+        await house.engines.of(digest, current(**record))
     assert await house.state(digest) is State.PROMOTED
     assert len(house.woken) == 1
 
 
-async def test_at_the_start_records_of_another_version_are_sent_back(house: House) -> None:
+async def test_at_the_start_records_of_others_are_sent_back(house: House) -> None:
     olds = [await house.ready(b"%d" % k, **record) for k, record in enumerate(OTHERS)]
     new = await house.ready(b"new")
     await house.engines.reconcile()
-    assert [await house.state(digest) for digest in olds] == [State.PROMOTED] * 3
+    assert [await house.state(digest) for digest in olds] == [State.PROMOTED] * len(OTHERS)
     assert await house.state(new) is State.READY
     assert house.woken
 

@@ -1,14 +1,16 @@
 """gate_child.py as a process: honest models pass, and what it counted goes into the record."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from server.errors import BadModel
 from server.inference.process import Child
-from tests.gate.files import keras_file
+from tests.gate.files import keras_file, members, zipped
 from tests.gate.hostile import ATTACKS
 from tests.inference.conftest import Judged
+from tests.inference.walls import GIB, HERE
 
 pytestmark = pytest.mark.timeout(400)
 VERDICT = {"version", "format", "keras_version", "parameters", "activations", "largest", "flops"}
@@ -16,7 +18,11 @@ VERDICT = {"version", "format", "keras_version", "parameters", "activations", "l
 
 async def gate(path: Path) -> dict[str, object]:
     child = await Child.start(
-        "server.inference.gate_child", {"path": str(path)}, timeout_s=60, nice=0
+        "server.inference.gate_child",
+        {"path": str(path)},
+        timeout_s=60,
+        nice=0,
+        rights=HERE.rights(memory_bytes=GIB, read=[path]),
     )
     await child.end()
     return child.ready
@@ -30,6 +36,14 @@ async def test_a_file_that_passes_is_told_with_its_cost(tmp_path: Path) -> None:
     assert isinstance(found, dict)
     assert set(found) >= VERDICT
     assert found["parameters"] == 15
+
+
+async def test_an_archive_that_is_packed_passes_behind_the_walls_of_the_sandbox(
+    tmp_path: Path,
+) -> None:
+    # nothing can be written there: packed weights are read without a file
+    (tmp_path / "m").write_bytes(zipped(members(), method=zipfile.ZIP_DEFLATED))
+    assert (await gate(tmp_path / "m"))["format"] == "keras"
 
 
 async def test_a_refusal_is_told_with_its_code_and_its_place(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import base64
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.digest import Digest
 from server.errors import BadSignature
 from server.signing.algorithms import verify
 from server.signing.digests import ContentDigest, HashedBody
@@ -279,6 +281,11 @@ def test_a_body_that_is_not_covered_is_refused(name: str) -> None:
 def test_a_digest_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(BadSignature):
         ContentDigest.parse(text)
+
+
+def test_only_a_digest_of_sha_256_names_the_body() -> None:
+    assert ContentDigest.parse(content_digest(b"a")).sha256 == Digest(sha256(b"a").digest())
+    assert ContentDigest.parse(content_digest(b"a", "sha-512")).sha256 is None
 
 
 @given(st.text(max_size=120), st.text(max_size=60))
