@@ -227,6 +227,12 @@ def change(
     return connection.execute(found.values(**values)).rowcount == 1
 
 
+def is_used(connection: sa.Connection, digest: Digest) -> bool:
+    """Tell whether any job holds a file."""
+    query = sa.select(artifact.c.job).where(artifact.c.digest == digest.raw).limit(1)
+    return connection.execute(query).one_or_none() is not None
+
+
 def drop_sound(connection: sa.Connection, of: str) -> None:
     """Hold the sound of a job no longer."""
     sound = (artifact.c.job == of) & (artifact.c.name == INPUT)
