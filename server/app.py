@@ -12,7 +12,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from server import allocation, database
 from server.inference.surroundings import remove_stale_folders
+from server.job_parts import Jobs
 from server.parts import Inference, find_sandbox, logged
 from server.ports import Ports
 from server.repository_parts import Repository, open_repository, owned
@@ -57,18 +58,25 @@ async def serve(settings: Settings, ports: Ports) -> None:
                 inference = Inference(
                     settings, repository, group, sandbox=sandbox, promoted=promoted
                 )
-                scheduler = _schedule(repository, settings.sweep_interval_s)
+                jobs = Jobs(settings, ports.layout, repository, inference, group)
+                await jobs.desk.load()
+                scheduler = _schedule(repository, jobs, settings.sweep_interval_s)
                 scrubbing = group.create_task(logged(repository.scrub.run()))
                 try:
                     await inference.engines.reconcile()
-                    sites = build_sites(settings, ports, repository, inference)
+                    jobs.start()
+                    sites = build_sites(settings, ports, repository, inference, jobs)
                     allocation.freeze_start()
-                    await _listen(settings, ports, sites, stop, inference.intake.stop_waiting)
+                    await _listen(
+                        *(settings, ports, sites, stop),
+                        [inference.intake.stop_waiting, jobs.stop],
+                    )
                 finally:
                     scheduler.remove_all_jobs()
                     await repository.sweeper.finish()  # the database closes after it
                     scheduler.shutdown(wait=False)
                     scrubbing.cancel()
+                    await jobs.close()
                     await inference.close()
         finally:
             await repository.engine.dispose()
@@ -80,7 +88,7 @@ async def _listen(
     ports: Ports,
     sites: tuple[Site, Site],
     stop: asyncio.Event,
-    on_stop: Callable[[], None],
+    on_stop: Sequence[Callable[[], None]],
 ) -> None:
     contexts = [ports.certificates.context(spoken) for spoken in (HTTP2_AND_1, HTTP1)]
     grace = settings.graceful_s * _GRACE_SHARE
@@ -98,7 +106,8 @@ async def _listen(
         _log.info("stopping", extra={"grace_s": settings.graceful_s})
         _watch(settings.graceful_s)
         watch.cancel()
-        on_stop()
+        for each in on_stop:
+            each()
 
 
 def _watch(grace_s: float) -> None:
@@ -108,10 +117,10 @@ def _watch(grace_s: float) -> None:
     timer.start()
 
 
-def _schedule(repository: Repository, interval_s: float) -> AsyncIOScheduler:
+def _schedule(repository: Repository, jobs: Jobs, interval_s: float) -> AsyncIOScheduler:
     async def scheduled() -> None:
         with suppress(asyncio.CancelledError):  # at a stop, after the sweep has ended
-            await logged(_swept(repository))
+            await logged(_swept(repository, jobs))
 
     scheduler = AsyncIOScheduler(timezone=UTC)
     scheduler.add_job(
@@ -128,9 +137,10 @@ def _schedule(repository: Repository, interval_s: float) -> AsyncIOScheduler:
     return scheduler
 
 
-async def _swept(repository: Repository) -> None:
+async def _swept(repository: Repository, jobs: Jobs) -> None:
     await repository.sweeper.sweep()
     await repository.partials.expire()
+    await jobs.desk.expire()
 
 
 def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

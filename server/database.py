@@ -10,6 +10,10 @@ before it is answered.
     alias   name PK | digest | previous | version | changed_at
     kept_answer    key PK | asked | sealed | until
     audit   id PK | at | action | digest | by | detail
+    job     id PK | owner | content | state | priority | asked | attempts | fence | ...
+    job_event    job, number PK | at | kind | data
+    artifact     job, name PK | digest | size
+    job_key key PK | content | job | until
     model   digest PK | state | size | manifest | record | reason | crashes | registered_at ...
     rejected_at
 """
@@ -27,7 +31,7 @@ import sqlalchemy.exc
 
 from server.commits import READING, Engine
 
-REVISION = "0004"  # newest of migrations/versions; a test holds it against the files
+REVISION = "0005"  # newest of migrations/versions; a test holds it against the files
 MIGRATIONS = Path(__file__).with_name("migrations")
 _SAFE_SQLITE = (3, 51, 3)
 
@@ -92,6 +96,66 @@ audit = sa.Table(
     sa.Column("digest", sa.LargeBinary(32)),
     sa.Column("by", sa.Text, nullable=False),
     sa.Column("detail", sa.Text),
+)
+
+
+# work that outlives a request; see `server.jobs.rows`
+job = sa.Table(
+    "job",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("content", sa.LargeBinary(32), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("asked", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("fence", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("worker", sa.Text),
+    sa.Column("lease_until", sa.Double),
+    sa.Column("run_at", sa.Double, nullable=False),
+    sa.Column("progress", sa.Double, nullable=False, server_default="0"),
+    sa.Column("result", sa.Text),
+    sa.Column("problem", sa.Text),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("started_at", sa.Double),
+    sa.Column("ended_at", sa.Double),
+    sa.Column("until", sa.Double, index=True),
+    sqlite_with_rowid=False,
+)
+
+# what has happened to a job, numbered from 1
+job_event = sa.Table(
+    "job_event",
+    metadata,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# which files a job holds; equal ones lie on disk once, see `server.jobs.files`
+artifact = sa.Table(
+    "artifact",
+    metadata,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False, index=True),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# what clients call their submissions
+job_key = sa.Table(
+    "job_key",
+    metadata,
+    sa.Column("key", sa.LargeBinary(32), primary_key=True),
+    sa.Column("content", sa.LargeBinary(32), nullable=False),
+    sa.Column("job", sa.Text, nullable=False, index=True),
+    sa.Column("until", sa.Double, nullable=False, index=True),
+    sqlite_with_rowid=False,
 )
 
 

@@ -49,6 +49,15 @@ SWEEPS = _counter("sweeps", "Passes over the staged uploads.")
 SWEPT = _counter("swept_files", "Staged files that a sweep looked at.", "outcome")
 VERDICTS = _counter("model_verdicts", "Models that were judged.", "verdict")
 CHILD_FAILURES = _counter("child_failures", "Child processes that failed.", "child", "cause")
+JOBS = _counter("jobs", "Jobs that have ended.", "outcome")
+JOB_RETRIES = _counter("job_retries", "Attempts at a job that another one will follow.")
+JOB_SECONDS = Histogram(
+    "job_duration_seconds",
+    "From the first attempt at a job to its result.",
+    namespace=PREFIX,
+    registry=REGISTRY,
+    buckets=(*_SECONDS, 300.0, 1800.0),
+)
 _MOST_CODES = 256
 _codes: set[str] = set()
 
@@ -65,5 +74,7 @@ for _port in ("api", "uploads"):
     REQUEST_SECONDS.labels(_port)
 for _outcome in ("received", "failed"):
     UPLOADS.labels(_outcome)
+for _outcome in ("done", "failed", "cancelled"):
+    JOBS.labels(_outcome)
 for _outcome in ("promoted", "discarded", "left"):
     SWEPT.labels(_outcome)

@@ -1,7 +1,9 @@
 """The kinds of values that settings have, and how each is read from its text."""
 
+import os
 import re
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,3 +110,33 @@ PARSERS: dict[Any, Callable[[str], Any]] = {
     Secret: _parse_secret,
     datetime: _parse_instant,
 }
+
+
+def read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ...]:
+    """Read the signing tokens, oldest first; adds a sentence to `faults` for what is wrong."""
+    literal, path = environ.get("SIGNING_TOKEN"), environ.get("SIGNING_TOKEN_FILE")
+    tokens: tuple[str, ...] = ()
+    if path and literal:
+        faults.append("SIGNING_TOKEN and SIGNING_TOKEN_FILE are both set: keep one")
+    elif path:
+        try:
+            with Path(path).open(encoding="utf-8") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                lines = file.read().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"SIGNING_TOKEN_FILE cannot be read: {type(error).__name__}")
+            return ()
+        if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
+            faults.append(
+                "SIGNING_TOKEN_FILE: every user may read or write it: take that away (chmod 640)"
+            )
+        tokens = tuple(line.strip() for line in lines if line.strip())
+        if not tokens:
+            faults.append("SIGNING_TOKEN_FILE holds no token")
+    elif literal:
+        tokens = (literal,)
+    elif not environ.get("KEYS_FILE"):
+        faults.append("SIGNING_TOKEN is not set, nor KEYS_FILE: no request could be verified")
+    if any(len(token.strip().encode()) < MIN_SECRET_BYTES for token in tokens):
+        faults.append(f"a signing token is shorter than {MIN_SECRET_BYTES} bytes")
+    return tokens

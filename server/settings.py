@@ -4,19 +4,19 @@ Only `app` and `__main__` import this module; the parts of the house receive pla
 """
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from server.setting_values import MIN_SECRET_BYTES, NEVER, PARSERS, Bind, Names, Paths, Secret
+from server.setting_values import NEVER, PARSERS, Bind, Names, Paths, Secret, read_tokens
 
 SECRETS = {"SIGNING_TOKEN", "METRICS_TOKEN"}  # never shown
 WARN_TOKEN_BYTES = 32
 _MIB = 1 << 20
 _SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
+_PER_CORE = ("decoders", "job_workers")
 _SANDBOX = ("on", "off")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -156,6 +156,24 @@ class Settings:
     deadline_s: float = _setting(
         "DEADLINE_S", 300.0, "A prediction takes no longer; then 504.", unit="s", least=0.1
     )
+    job_workers: int = _setting(
+        "JOB_WORKERS", os.cpu_count() or 1, "Jobs done side by side; default: one a core.", least=1
+    )
+    job_attempts: int = _setting(
+        "JOB_ATTEMPTS", 3, "A job is begun so often, unless the fault is its client's.", least=1
+    )
+    job_keep_s: float = _setting(
+        "JOB_KEEP_S", 86400.0, "A job that has ended, and its files, are kept so long.", unit="s"
+    )
+    max_jobs: int = _setting(
+        "MAX_JOBS", 1000, "Jobs that have not ended; three quarters may be one key's.", least=1
+    )
+    max_job_bytes: int = _setting(
+        "MAX_JOB_BYTES", 1 << 30, "Largest sound of a job.", unit="bytes", least=1
+    )
+    max_jobs_bytes: int = _setting(
+        "MAX_JOBS_BYTES", 32 << 30, "Room for the files of all jobs.", unit="bytes", least=1
+    )
     rejected_keep_s: float = _setting(
         "REJECTED_KEEP_S", 86400.0, "A rejected file is removed after.", unit="s"
     )
@@ -215,7 +233,7 @@ def table() -> list[SettingRow]:
     for item in fields(Settings):
         if meta := item.metadata:
             default = int(item.default) if isinstance(item.default, bool) else item.default
-            text = "one a core" if item.name == "decoders" else f"{default}".removesuffix(".0")
+            text = "one a core" if item.name in _PER_CORE else f"{default}".removesuffix(".0")
             text = "" if default in ((), NEVER) else text
             rows.append(SettingRow(meta["env"], text, meta["unit"], meta["help"]))
     return rows
@@ -255,33 +273,4 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, list[str]]:
     if values.get("log_level", "INFO") not in _LEVELS:
         del values["log_level"]
         faults.append(f"LOG_LEVEL: one of {', '.join(_LEVELS)}")
-    return Settings(signing_tokens=_read_tokens(environ, faults), **values), faults
-
-
-def _read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ...]:
-    literal, path = environ.get("SIGNING_TOKEN"), environ.get("SIGNING_TOKEN_FILE")
-    tokens: tuple[str, ...] = ()
-    if path and literal:
-        faults.append("SIGNING_TOKEN and SIGNING_TOKEN_FILE are both set: keep one")
-    elif path:
-        try:
-            with Path(path).open(encoding="utf-8") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                lines = file.read().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            faults.append(f"SIGNING_TOKEN_FILE cannot be read: {type(error).__name__}")
-            return ()
-        if stat.S_ISREG(mode) and mode & (stat.S_IROTH | stat.S_IWOTH):
-            faults.append(
-                "SIGNING_TOKEN_FILE: every user may read or write it: take that away (chmod 640)"
-            )
-        tokens = tuple(line.strip() for line in lines if line.strip())
-        if not tokens:
-            faults.append("SIGNING_TOKEN_FILE holds no token")
-    elif literal:
-        tokens = (literal,)
-    elif not environ.get("KEYS_FILE"):
-        faults.append("SIGNING_TOKEN is not set, nor KEYS_FILE: no request could be verified")
-    if any(len(token.strip().encode()) < MIN_SECRET_BYTES for token in tokens):
-        faults.append(f"a signing token is shorter than {MIN_SECRET_BYTES} bytes")
-    return tokens
+    return Settings(signing_tokens=read_tokens(environ, faults), **values), faults

@@ -10,6 +10,7 @@ from typing import Any
 
 from quart import Blueprint
 
+from server.job_parts import Jobs
 from server.parts import Inference
 from server.ports import Ports
 from server.repository.audit import Audit
@@ -33,19 +34,25 @@ from server.web.v1.aliases import alias_changes, alias_routes
 from server.web.v1.audit import audit_routes
 from server.web.v1.files import file_routes
 from server.web.v1.frontends import frontend_routes
+from server.web.v1.job_access import JobAccess
+from server.web.v1.job_artifacts import job_artifact_routes
+from server.web.v1.job_events import job_event_routes
+from server.web.v1.job_requests import JobRequests
+from server.web.v1.jobs import job_routes
 from server.web.v1.models import Models, change_routes, model_routes
 from server.web.v1.once import SEALING, Once
 from server.web.v1.openapi import openapi_routes
 from server.web.v1.predictions import Predictions, v1_prediction_routes
 from server.web.v1.resumable import Resumable, resumable_routes
 from server.web.v1.sweeps import sweep_routes
+from server.web.v1.tasks import task_routes
 from server.web.v1.tokens import token_routes
 from server.web.v2.models import Parts as V2Parts
 from server.web.v2.routes import v2_routes
 
 
 def build_sites(
-    settings: Settings, ports: Ports, repository: Repository, inference: Inference
+    settings: Settings, ports: Ports, repository: Repository, inference: Inference, jobs: Jobs
 ) -> tuple[Site, Site]:
     """Build the API and the upload site."""
     pace = Pace(settings.body_idle_s, settings.min_upload_rate, settings.upload_grace_s)
@@ -53,7 +60,7 @@ def build_sites(
         compat.upload_test_routes(),
         compat.upload_routes(repository.staging, callers=None, sweeper=repository.sweeper),
     ]
-    api = _api(settings, ports, repository, inference)
+    api = _api(settings, ports, repository, inference, jobs)
     legacy = settings.legacy_status
     return (
         build_site("api", api, pace=pace, legacy_status=legacy),
@@ -62,7 +69,7 @@ def build_sites(
 
 
 def _api(
-    settings: Settings, ports: Ports, repository: Repository, inference: Inference
+    settings: Settings, ports: Ports, repository: Repository, inference: Inference, jobs: Jobs
 ) -> list[Blueprint | DirectRoutes]:
     tokens = BearerTokens(ports.identity.secret(PURPOSE), ports.keys.ring)
     callers = _callers(settings, ports, repository, tokens)
@@ -75,7 +82,7 @@ def _api(
     def state() -> dict[str, Any]:
         parts = {"keys": ports.keys.state(), "scrub": repository.scrub.counts}
         parts["partial_uploads"] = repository.partials.unfinished
-        return {**inference.state(), **ports.state(), **parts}
+        return {**inference.state(), **jobs.state(), **ports.state(), **parts}
 
     return [
         compat.test_routes(),
@@ -95,6 +102,7 @@ def _api(
         ),
         frontend_routes(predictor, inference.contracts, bodies, max_bytes=most),
         *_models(repository, inference, bodies, once),
+        *_jobs(jobs, repository, inference, bodies),
         *v2_routes(
             V2Parts(repository.registry, repository.aliases, predictor, inference.workers, bodies),
             memory,
@@ -139,6 +147,19 @@ def _models(
         sweep_routes(repository.sweeper, bodies, once),
         alias_routes(repository.aliases, bodies),
         alias_changes(repository.aliases, bodies, once),
+    ]
+
+
+def _jobs(
+    jobs: Jobs, repository: Repository, inference: Inference, bodies: SignedBodies
+) -> list[Blueprint]:
+    access = JobAccess(jobs.desk, bodies)
+    requests = JobRequests(inference.contracts, repository.aliases, inference.predictor)
+    return [
+        job_routes(jobs.desk, requests, access, bodies),
+        job_event_routes(jobs.desk, access),
+        job_artifact_routes(jobs.desk, access),
+        task_routes(inference.contracts, access),
     ]
 
 

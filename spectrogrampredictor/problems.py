@@ -116,6 +116,14 @@ class UploadNotFound(Unknown):
     """There is no such upload, or it is over."""
 
 
+class JobNotFound(Unknown):
+    """No such job, or it is over and forgotten, or another key's."""
+
+
+class ArtifactNotFound(Unknown):
+    """The job makes no file of this name."""
+
+
 class ModelInUse(Conflict):
     """Names lead to the model."""
 
@@ -134,6 +142,14 @@ class PreconditionFailed(Conflict):
 
 class PreconditionRequired(Conflict):
     """The change must say what it saw."""
+
+
+class JobNotDone(Conflict):
+    """The job has no result, or none yet."""
+
+
+class RangeNotSatisfiable(Conflict):
+    """The range begins behind the end of the artifact."""
 
 
 class ModelNotUploaded(Conflict):

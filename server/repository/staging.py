@@ -27,7 +27,7 @@ from server.repository.threads import on_disk, storage_error
 
 BATCH_BYTES = 1 << 20  # one hop to a thread for so much
 BATCH_PIECES = 512  # or for so many: small pieces take more room than they hold, writev takes 1024
-_DISK_RESERVE = 256 << 20  # never fill the disk to the last byte: the registry lives there too
+DISK_RESERVE = 256 << 20  # never fill the disk to the last byte: the registry lives there too
 
 
 @dataclass(slots=True)
@@ -162,10 +162,10 @@ class Staging:
             file = fsops.NewFile(self._disk, self._layout.uploads)
         except OSError as error:
             raise storage_error(error) from error
-        sink = _Sink(file)
+        sink = Sink(file)
         outcome = "failed"
         try:
-            async for batch in _batches(chunks):
+            async for batch in batches(chunks):
                 await self._take(sink, batch, room)
             await on_disk(file.flush)
             outcome = "received"
@@ -222,7 +222,7 @@ class Staging:
         """Count bytes no longer that were let in, or held."""
         self._bytes_in_flight -= size
 
-    async def _take(self, sink: "_Sink", batch: list[bytes | memoryview], room: Room) -> None:
+    async def _take(self, sink: "Sink", batch: list[bytes | memoryview], room: Room) -> None:
         size = sum(map(len, batch))
         if sink.size + size > self._max_file_bytes:
             raise TooLarge(
@@ -243,13 +243,19 @@ class Staging:
                     "uploads that wait for a sweep take all the room", retry_after_s=15
                 )
         free = self._disk.free_bytes(self._layout.uploads)
-        if free - others - size < _DISK_RESERVE:
+        if free - others - size < DISK_RESERVE:
             raise StorageFull("the disk has no room for the upload", retry_after_s=60)
         return free
 
 
-class _Sink:
-    """An open file and the hash of what went into it; `size` counts what was let in."""
+class Sink:
+    """An open file and the hash of what went into it.
+
+    Attributes
+    ----------
+    size : int
+        Bytes that were let in; counted by whoever lets them in.
+    """
 
     def __init__(self, file: fsops.NewFile) -> None:
         self.size = 0
@@ -257,17 +263,20 @@ class _Sink:
         self._sha256 = hashlib.sha256()
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
+        """Append pieces; blocks."""
         for piece in pieces:
             self._sha256.update(piece)
         self._file.write(pieces)
 
     def digest(self) -> Digest:
+        """Return the SHA-256 of what was written."""
         return Digest(self._sha256.digest())
 
 
-async def _batches(
+async def batches(
     chunks: AsyncIterable[bytes | memoryview],
 ) -> AsyncIterator[list[bytes | memoryview]]:
+    """Gather pieces until they are worth a hop to a thread."""
     batch: list[bytes | memoryview] = []
     size = 0
     async for chunk in chunks:

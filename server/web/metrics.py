@@ -41,6 +41,8 @@ _GAUGES = {
     "model_workers": ("model_workers", "Workers that have loaded their model."),
     "model_memory_bytes": ("model_memory_bytes", "What the loaded models take together."),
     "connections": ("connections", "Open connections."),
+    "jobs_queued": ("jobs_queued", "Jobs that wait for their turn, or for another attempt."),
+    "jobs_running": ("jobs_running", "Jobs that are being done."),
     "partial_uploads": ("partial_uploads", "Unfinished uploads that come in parts."),
 }
 _COUNTERS = {

@@ -82,11 +82,14 @@ class StreamedBody:
         The pieces.
     expected : Digest or None
         Its SHA-256, where the head says so.
+    fields : dict
+        The fields of the route: of the header in dialect 1, else of the query.
     """
 
     principal: Principal
     chunks: AsyncIterable[bytes]
     expected: Digest | None
+    fields: dict[str, Any]
 
 
 class SignedBodies:
@@ -212,11 +215,11 @@ class SignedBodies:
         if caller is not None:
             expected = caller.expected.sha256 if caller.expected is not None else None
             body = caller.body(asked.stream_body, max_bytes)
-            yield StreamedBody(caller.principal, body, expected)
+            yield StreamedBody(caller.principal, body, expected, query_fields(asked))
             return
-        principal, digest, _ = await self._by_header(asked, scopes)
+        principal, digest, fields = await self._by_header(asked, scopes)
         chunks = only_signed(limited(asked.stream_body, max_bytes), digest)
-        yield StreamedBody(principal, chunks, digest)
+        yield StreamedBody(principal, chunks, digest, fields)
 
     async def _off_the_loop(self, held: HeldBody, work: Callable[[], T]) -> T:
         if held.size <= THREAD_BYTES:

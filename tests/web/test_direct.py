@@ -11,8 +11,8 @@ from server.errors import UnusableInput
 from server.web.body import Pace
 from server.web.connection import StreamedRequest
 from server.web.direct import DirectRoutes
+from server.web.pieces import Pieces
 from server.web.site import Site, build_site
-from server.web.v1.many import Lines
 from tests.web.asking import ask
 
 
@@ -45,7 +45,7 @@ def site(freed: list[str]) -> Site:
         assert [piece async for piece in asked.stream_body]
         held = AsyncExitStack()
         held.callback(lambda: freed.append(name))
-        response = Response(Lines(_lines(), held), content_type="text/plain")
+        response = Response(Pieces(_lines(), held), content_type="text/plain")
         response.timeout = None
         return response
 

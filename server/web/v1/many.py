@@ -9,12 +9,11 @@ Each fails alone: what stands in its place says why.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing
-from typing import Any, Self
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
 
 import msgspec
-from quart.wrappers.response import ResponseBody
 
 from server.errors import Overload, ServerError
 from server.inference.admission import Asker
@@ -121,31 +120,3 @@ def _problem(error: ServerError) -> dict[str, Any]:
     if isinstance(error, Overload):
         fields["retry_after_s"] = error.retry_after_s
     return fields
-
-
-class Lines(ResponseBody):
-    """A body that is written line by line; what it is made of is freed at its end.
-
-    Parameters
-    ----------
-    lines : asynchronous generator of bytes
-        The lines.
-    held : AsyncExitStack
-        What to free.
-    """
-
-    def __init__(self, lines: AsyncGenerator[bytes, None], held: AsyncExitStack) -> None:
-        self._lines = lines
-        self._held = held
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        try:
-            await self._lines.aclose()
-        finally:
-            await self._held.aclose()
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._lines

@@ -14,6 +14,7 @@ from server.errors import MalformedRequest
 from server.repository.kept_answers import KeptAnswer, KeptAnswers
 from server.shielding import run_to_end
 from server.signing.encoding import canonical_json
+from server.signing.principal import Principal
 from server.web.signed import JsonBody
 
 HEADER = "Idempotency-Key"
@@ -51,13 +52,9 @@ class Once:
         MalformedRequest
             If its key is none.
         """
-        text = request.headers.get(HEADER)
-        if text is None:
+        key = once_key(opened.principal)
+        if key is None:
             return await work()
-        if not _KEY.fullmatch(text):
-            raise MalformedRequest(f"{HEADER} is 1 to 255 visible characters of ASCII")
-        named = "\0".join((opened.principal.key_id, request.path, text))
-        key = hashlib.sha256(named.encode()).digest()
         said = {"fields": opened.fields, "seen": request.headers.get("If-Match")}
         asked = hashlib.sha256(canonical_json(said)).digest()
         # a client that leaves meanwhile will ask again: what was done must be remembered then
@@ -77,3 +74,20 @@ class Once:
             body = await response.get_data(as_text=True)
             await self._kept.keep(key, asked, KeptAnswer(response.status_code, headers, body))
             return response
+
+
+def once_key(principal: Principal) -> bytes | None:
+    """Return what the sender calls the request at hand, hashed; None when they call it nothing.
+
+    Raises
+    ------
+    MalformedRequest
+        If it is no name.
+    """
+    text = request.headers.get(HEADER)
+    if text is None:
+        return None
+    if not _KEY.fullmatch(text):
+        raise MalformedRequest(f"{HEADER} is 1 to 255 visible characters of ASCII")
+    named = "\0".join((principal.key_id, request.path, text))
+    return hashlib.sha256(named.encode()).digest()

@@ -19,6 +19,7 @@ from server.repository.catalog import MAX_LISTED
 from server.signing.principal import Scope
 from server.web.v1.once import HEADER
 from server.web.v1.operation import FILE, WHOLE, Operation, Parameter
+from server.web.v1.operations_jobs import JOB_OPERATIONS
 from server.web.v1.operations_sounds import SOUND_OPERATIONS
 from server.web.v1.operations_uploads import UPLOAD_OPERATIONS
 from server.web.v1.schemas import (
@@ -210,4 +211,4 @@ _MODEL_OPERATIONS = (
     Operation("GET", "/docs", "Describe it for people.", None, answers={200: "text/html"}),
 )
 
-OPERATIONS = (*_MODEL_OPERATIONS, *SOUND_OPERATIONS, *UPLOAD_OPERATIONS)
+OPERATIONS = (*_MODEL_OPERATIONS, *SOUND_OPERATIONS, *JOB_OPERATIONS, *UPLOAD_OPERATIONS)

@@ -36,10 +36,11 @@ from server.signing.principal import Principal, Scope
 from server.web.callers import asker_of
 from server.web.connection import StreamedRequest
 from server.web.direct import DirectRoutes
+from server.web.pieces import Pieces
 from server.web.receipts import Receipts
 from server.web.signed import RawBody, SignedBodies
 from server.web.v1.forms import FORM, read_sounds
-from server.web.v1.many import NDJSON, Lines, ManySounds
+from server.web.v1.many import NDJSON, ManySounds
 from server.web.v1.options import NAMES, WINDOWS, Options, options_of
 from server.web.v1.outputs import outputs_text, told
 from server.web.v1.tensor_bodies import parse_call, tensors_of_bytes, tensors_of_call
@@ -184,7 +185,7 @@ class Predictions:
             )
             if asked.accept_mimetypes.best_match([_JSON, NDJSON]) != NDJSON:
                 return Response(await many.all(sounds), content_type=_JSON)
-            response = Response(Lines(many.lines(sounds), stack.pop_all()), content_type=NDJSON)
+            response = Response(Pieces(many.lines(sounds), stack.pop_all()), content_type=NDJSON)
             response.timeout = None
             return response
 
