@@ -38,7 +38,12 @@ def bind(signature: Signature, manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "task": "tensors",
         "inputs": [
-            {"tensor": spec.name, "shape": list(spec.shape), "dtype": spec.fed}
+            {
+                "tensor": spec.name,
+                "shape": list(spec.shape),
+                "dtype": spec.fed,
+                **({} if spec.bounds is None else {"bounds": list(spec.bounds)}),
+            }
             for spec in signature.inputs
         ],
         "outputs": [{"tensor": spec.name, "shape": list(spec.shape)} for spec in signature.outputs],
