@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from server.known_secrets import is_known
 from server.setting_values import MIN_SECRET_BYTES, NEVER, PARSERS, Bind, Names, Paths, Secret
 
 SECRETS = {"SIGNING_TOKEN", "METRICS_TOKEN"}  # never shown
@@ -284,4 +285,6 @@ def _read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ..
         faults.append("SIGNING_TOKEN is not set, nor KEYS_FILE: no request could be verified")
     if any(len(token.strip().encode()) < MIN_SECRET_BYTES for token in tokens):
         faults.append(f"a signing token is shorter than {MIN_SECRET_BYTES} bytes")
+    elif any(is_known(token.strip().encode()) for token in tokens):
+        faults.append("a signing token is one that everybody knows: `openssl rand -hex 32` is none")
     return tokens

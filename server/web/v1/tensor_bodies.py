@@ -84,7 +84,7 @@ class Packed:
         return len(self.text) // 5
 
 
-def parse_call(text: bytes) -> dict[str, Any]:
+def parse_call(payload: bytes | memoryview) -> dict[str, Any]:
     """Read the JSON of a call: texts and numbers as they are, `inputs` as `Numbers` and `Packed`.
 
     Raises
@@ -96,6 +96,7 @@ def parse_call(text: bytes) -> dict[str, Any]:
     UnusableInput
         If lists in lists are no tensor.
     """
+    text = bytes(payload)
     # each value takes two bytes at least: only a text that could hold too many is counted
     if len(text) > 2 * _MAX_VALUES and text.count(b",") >= _MAX_VALUES:
         raise TooLarge(f"a call holds at most {_MAX_VALUES} values", limit=_MAX_VALUES)
