@@ -28,7 +28,7 @@ from server.inference.parameters import file_names, parameters_of
 from server.inference.sandbox_level import OFF
 from server.inference.task_runs import TaskRuns, TaskWork
 from server.inference.workers import ModelWorkers
-from server.tasks import TASKS
+from server.tasks.table import TASKS
 
 RATE_HZ = 44_100
 MOST_SILENT_S = 2.0

@@ -27,6 +27,7 @@ from spectrogrampredictor.asynchronous import AsyncClient
 from spectrogrampredictor.auth import BearerToken, Ed25519Key, HmacKey, SigningToken
 from spectrogrampredictor.client import Client
 from spectrogrampredictor.frontends import Frontend, FrontendTensor
+from spectrogrampredictor.jobs import Artifact, Job, JobFailed
 from spectrogrampredictor.many import Answered
 from spectrogrampredictor.problem import Problem
 from spectrogrampredictor.receipts import BadReceipt, Receipt, verify_receipt
@@ -35,6 +36,7 @@ from spectrogrampredictor.retries import Retries
 __all__ = [
     "Alias",
     "Answered",
+    "Artifact",
     "AsyncClient",
     "BadReceipt",
     "BearerToken",
@@ -43,6 +45,8 @@ __all__ = [
     "Frontend",
     "FrontendTensor",
     "HmacKey",
+    "Job",
+    "JobFailed",
     "Label",
     "Model",
     "Prediction",

@@ -6,10 +6,12 @@ import click
 import httpx
 
 from spectrogrampredictor.command_errors import Failed, said_of
+from spectrogrampredictor.commands_jobs import jobs, tasks
 from spectrogrampredictor.commands_keys import completion, keys, tokens, verify
 from spectrogrampredictor.commands_models import aliases, models, push, register
 from spectrogrampredictor.commands_predict import predict
 from spectrogrampredictor.environment import BadSettings
+from spectrogrampredictor.jobs import JobFailed
 from spectrogrampredictor.problem import Problem
 from spectrogrampredictor.version import VERSION
 
@@ -41,7 +43,10 @@ def program() -> None:
     """Hold the commands."""
 
 
-for _command in (push, register, models, aliases, predict, verify, tokens, keys, completion):
+for _command in (
+    *(push, register, models, aliases, predict, jobs, tasks),
+    *(verify, tokens, keys, completion),
+):
     program.add_command(_command)
 
 
@@ -60,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BadSettings as error:
         click.echo(f"{error}; see spectrogrampredictor --help", err=True)
         return 2
-    except (Problem, Failed, TimeoutError, OSError, httpx.HTTPError) as error:
+    except (Problem, Failed, JobFailed, TimeoutError, OSError, httpx.HTTPError) as error:
         click.echo(said_of(error), err=True)
         return 1
     return 0

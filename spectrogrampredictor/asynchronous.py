@@ -19,6 +19,7 @@ from spectrogrampredictor.connection import READY_S, TIMEOUT, memory_of, trust
 from spectrogrampredictor.environment import read_settings
 from spectrogrampredictor.files import Progress
 from spectrogrampredictor.frontends import Frontend, FrontendTensor
+from spectrogrampredictor.job_clients import AsyncJobs
 from spectrogrampredictor.line import AsyncLine
 from spectrogrampredictor.many import Answered
 from spectrogrampredictor.retries import Retries
@@ -121,6 +122,11 @@ class AsyncClient:
     async def remove(self, model: ModelName) -> None:
         """Remove a model with its files."""
         await self._line.run(calls.remove(model))
+
+    @property
+    def jobs(self) -> AsyncJobs:
+        """Work that outlives its request."""
+        return AsyncJobs(self._line)
 
     # predictions
 

@@ -17,6 +17,7 @@ from spectrogrampredictor.connected import Connected
 from spectrogrampredictor.connection import READY_S, memory_of
 from spectrogrampredictor.files import Progress
 from spectrogrampredictor.frontends import Frontend, FrontendTensor
+from spectrogrampredictor.job_clients import Jobs
 from spectrogrampredictor.many import Answered
 
 _PAGE = 500
@@ -115,6 +116,11 @@ class Client(Connected):
     def remove(self, model: ModelName) -> None:
         """Remove a model with its files."""
         self._line.run(calls.remove(model))
+
+    @property
+    def jobs(self) -> Jobs:
+        """Work that outlives its request."""
+        return Jobs(self._line)
 
     # predictions
 

@@ -9,6 +9,7 @@ What is not known is refused.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +21,7 @@ from server.gate.hdf5 import Dataset
 from server.gate.json_text import MAX_BYTES
 from server.gate.onnx_file import judge_onnx
 from server.gate.refusals import refused
-from server.gate.sniff import Format, is_onnx, kind
+from server.gate.sniff import Format, kind
 from server.gate.unpacked import Unpacked
 from server.gate.version import VERSION
 from server.gate.weights import compare
@@ -39,11 +40,12 @@ class Verdict:
     Attributes
     ----------
     format : str
-        ``h5`` or ``keras``.
+        ``h5``, ``keras`` or ``onnx``.
     keras_version : str or None
         That wrote it.
     cost : Cost
-        Of one sample.
+        Of one sample. Of an ONNX file the numbers and operators alone: the shapes between them are
+        not followed.
     """
 
     format: Format
@@ -72,9 +74,7 @@ def judge(path: Path) -> Verdict:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_FILE:
             raise refused("file-size", f"the file is over {MAX_FILE >> 30} GiB")
-        if is_onnx(file):
-            judge_onnx(file, size)  # its own faults first: it is not served in any case
-        return _h5(file, size) if kind(file, size) == "h5" else _keras(file, size)
+        return _BY_FORMAT[kind(file, size)](file, size)
 
 
 def _h5(file: BinaryIO, size: int) -> Verdict:
@@ -135,3 +135,16 @@ def _verdict(format_: Format, config: bytes, version: str | None, stored: list[D
     cost, weights = count(layer)
     compare(weights, stored)
     return Verdict(format_, version, cost)
+
+
+def _onnx(file: BinaryIO, size: int) -> Verdict:
+    found = judge_onnx(file, size)
+    cost = Cost(found.parameters, activations=0, largest=0, flops=0, layers=found.nodes)
+    return Verdict("onnx", None, cost)
+
+
+_BY_FORMAT: dict[Format, Callable[[BinaryIO, int], Verdict]] = {
+    "h5": _h5,
+    "keras": _keras,
+    "onnx": _onnx,
+}

@@ -13,7 +13,7 @@ from server.errors import BadModel
 from server.gate.hdf5 import SIGNATURE
 from server.gate.refusals import refused
 
-Format = Literal["h5", "keras"]
+Format = Literal["h5", "keras", "onnx"]
 
 _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|\(dp|ccopy_reg|c__")
@@ -41,7 +41,6 @@ _TOLD = (
         "weights-only",
         f"this is a file of weights without a model: {_SAVE}",
     ),
-    (_ONNX, "onnx", "ONNX files are not served yet: upload the Keras model"),
 )
 
 
@@ -67,13 +66,9 @@ def kind(file: BinaryIO, size: int) -> Format:
         file.seek(max(size - _TAIL_BYTES, 0))
         _check_zip(file.read(_TAIL_BYTES))
         return "keras"
+    if _ONNX.match(head):
+        return "onnx"
     raise _refusal(head, size)
-
-
-def is_onnx(file: BinaryIO) -> bool:
-    """Return whether an open file begins as an ONNX model does."""
-    file.seek(0)
-    return bool(_ONNX.match(file.read(_HEAD_BYTES)))
 
 
 def _check_zip(tail: bytes) -> None:

@@ -16,7 +16,7 @@ from google.protobuf.message import EncodeError  # type: ignore[import-untyped] 
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from server.inference.keras_engine import KerasEngine
-from server.inference.keras_model import first_line
+from server.inference.wording import first_line
 from server.tasks.contract import Signature, TensorSpec, names
 
 OPSET = 17

@@ -23,7 +23,7 @@ from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.errors import UnusableInput
 from server.inference.child import Handler, serve, to_array, to_part
 from server.inference.frames import Message
-from server.tasks import TASKS
+from server.tasks.table import TASKS
 from server.tasks.task import Call
 
 _KNOWN, _VALUE = "known:", "value:"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ from server.digest import Digest
 from server.errors import ModelNotReady, ModelState
 from server.inference.child_kind import ChildKind
 from server.inference.judges import judges
+from server.inference.record import RECORD_VERSION
 from server.inference.sandbox_level import Sandbox
 from server.inference.workers import Engine
 from server.repository.derived import DerivedFiles
 from server.repository.registry import Registry, State
 from server.repository.store import ModelStore
 
-RECORD_VERSION = 4
+_ONNX, _KERAS = "server.inference.onnx_child", "server.inference.keras_child"
 _FOR_EVER = 1 << 62  # a model is too slow to load for being replaced
 _ONNX_BYTES, _KERAS_BYTES = 48 << 20, 600 << 20  # a worker before it has loaded anything
 _KERAS_COPY_BYTES = 8 << 30  # of a file whose configuration it repairs
@@ -81,16 +82,8 @@ class Engines:
         if (why := _outdated(record)) is not None:
             await self._judge_again(digest, why)
             raise ModelNotReady(_AGAIN, retry_after_s=5)
-        derived = record.get("derived")
-        if derived is not None:
-            made = Digest.parse(derived)
-            module, path = "server.inference.onnx_child", self._derived.path(made)
-            base, check = _ONNX_BYTES, partial(self._check_derived, digest, made)
-            writes_bytes = 0
-        else:
-            module, path = "server.inference.keras_child", self._store.path(digest)
-            base, check = _KERAS_BYTES, partial(self._check_stored, digest)
-            writes_bytes = _KERAS_COPY_BYTES
+        module, path, base, check = self._run_by(digest, record)
+        writes_bytes = 0 if module == _ONNX else _KERAS_COPY_BYTES
         max_batch = int(record["max_batch"])
         kind = ChildKind(
             module,
@@ -111,6 +104,19 @@ class Engines:
         )
         size = await asyncio.to_thread(_size, path)
         return Engine(kind, max_batch, base + _WEIGHTS_SHARE * size)
+
+    def _run_by(
+        self, digest: Digest, record: Mapping[str, Any]
+    ) -> tuple[str, Path, int, Callable[[], Awaitable[None]]]:
+        """Return what runs a model, from which file, what that takes, and how it is checked."""
+        if (derived := record.get("derived")) is not None:
+            made = Digest.parse(derived)
+            check = partial(self._check_derived, digest, made)
+            return _ONNX, self._derived.path(made), _ONNX_BYTES, check
+        check = partial(self._check_stored, digest)
+        if record["engine"]["name"] == "onnxruntime":  # it was uploaded so
+            return _ONNX, self._store.path(digest), _ONNX_BYTES, check
+        return _KERAS, self._store.path(digest), _KERAS_BYTES, check
 
     async def _check_derived(self, digest: Digest, made: Digest) -> None:
         if not await asyncio.to_thread(self._derived.is_intact, made):

@@ -12,9 +12,9 @@ A crash of the server leaves the file promoted, and the next start judges it aga
 import asyncio
 import logging
 import os
-import re
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from server.digest import Digest
@@ -23,6 +23,7 @@ from server.inference.judges import judges
 from server.inference.process import Child
 from server.inference.sandbox import Rights
 from server.inference.sandbox_level import Sandbox
+from server.inference.verdicts import code_of, told_record, told_verdict
 from server.inference.workers import ModelWorkers
 from server.metrics import VERDICTS, bounded
 from server.repository.derived import DerivedFiles
@@ -39,8 +40,6 @@ _LOOK_S = 60.0
 _GATE_BYTES = 1 << 30
 _WRITTEN_BYTES = 8 << 30  # the largest copy of a repaired file, or converted model
 _CLIENT_PART = (BadModel, WorkerFailed)
-_CODE = re.compile("[a-z][a-z0-9-]{2,30}")
-_VERDICT = ("version", "parameters", "activations", "largest", "flops", "layers")
 
 
 class Intake:
@@ -175,7 +174,7 @@ class Intake:
             if not await self._registry.reject(model, error.detail):
                 declared_anew = True
                 return
-            VERDICTS.labels(bounded(_code(error))).inc()
+            VERDICTS.labels(bounded(code_of(error))).inc()
             _log.warning("model rejected", extra=fields | {"reason": error.detail})
         except ServerError as error:
             _log.error("model could not be judged", extra=fields | {"reason": error.detail})
@@ -195,6 +194,19 @@ class Intake:
         rights = self._sandbox.rights(memory_bytes=_GATE_BYTES, read=[path])
         told = await self._ask("server.inference.gate_child", {"path": str(path)}, rights=rights)
         config = {"path": str(path), "manifest": model.manifest}
+        load = self._load_onnx if told.get("format") == "onnx" else self._convert
+        record, verdict = await load(path, config), told_verdict(told.get("gate"))
+        counted = {"parameters": verdict["parameters"]} | record
+        return counted | {"gate": verdict, "judges": judges()}
+
+    async def _load_onnx(self, path: Path, config: dict[str, Any]) -> dict[str, Any]:
+        """Have a file judged that is served as it is."""
+        rights = self._sandbox.rights(memory_bytes=self._memory_bytes, read=[path])
+        answer = await self._ask("server.inference.onnx_intake_child", config, rights=rights)
+        return told_record(answer.get("record"))
+
+    async def _convert(self, path: Path, config: dict[str, Any]) -> dict[str, Any]:
+        """Have a file judged that is converted where that can be done."""
         rights = self._sandbox.rights(
             memory_bytes=self._memory_bytes, read=[path], writes_bytes=_WRITTEN_BYTES
         )
@@ -206,16 +218,12 @@ class Intake:
             answer = await self._ask(
                 "server.inference.intake_child", config, rights=rights, output=converted.fd
             )
-            record = await self._record(answer.get("record"), converted)
-            return record | {"gate": _verdict(told.get("gate")), "judges": judges()}
+            return await self._record(told_record(answer.get("record")), converted)
         finally:
             await asyncio.to_thread(converted.close)
 
-    async def _record(self, record: Any, converted: NewFile) -> dict[str, Any]:
-        """Take over what the child says of the model, and what it made of it."""
-        if not isinstance(record, dict) or not isinstance(record.get("engine"), dict):
-            raise WorkerFailed("the process that judged it answered nonsense")
-        record.pop("derived", None)
+    async def _record(self, record: dict[str, Any], converted: NewFile) -> dict[str, Any]:
+        """Take over what the child made of the model."""
         if record["engine"].get("name") == "onnxruntime":
             keep = asyncio.to_thread(self._derived.keep, converted)
             try:
@@ -271,17 +279,3 @@ class Intake:
         for digest in await self._registry.rejected_before(time.time() - self._rejected_keep_s):
             if await self._recovery.remove_rejected(digest):
                 _log.info("rejected file removed", extra={"digest": digest.short})
-
-
-def _code(error: ServerError) -> str:
-    """Return the code of a refusal, as a label: a child may have said anything."""
-    code = error.members.get("reason")
-    return code if isinstance(code, str) and _CODE.fullmatch(code) else error.slug
-
-
-def _verdict(told: Any) -> dict[str, int]:
-    """Take over what the gate says of a file: numbers, and nothing else."""
-    try:
-        return {name: int(told[name]) for name in _VERDICT}
-    except (KeyError, TypeError, ValueError) as error:
-        raise WorkerFailed("the process that judged it answered nonsense") from error

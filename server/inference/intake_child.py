@@ -1,4 +1,4 @@
-"""The one-shot process that judges a promoted file.
+"""The one-shot process that judges a promoted Keras file.
 
 It loads the model, binds it to its task, converts and compares it, and answers with the record that
 the registry keeps; the converted model goes into the file that the parent opened for it.
@@ -12,24 +12,18 @@ from typing import Any
 from server.errors import BadModel
 from server.inference import keras_model
 from server.inference.child import Handler, serve
+from server.inference.intake_task import task_of
 from server.inference.keras_engine import KerasEngine
 from server.inference.keras_model import KerasModel
+from server.inference.record import RECORD_VERSION
 from server.inference.selection import choose, keep
-from server.repository.manifest import DEFAULT_TASK
-from server.tasks import TASKS
-
-_RECORD_VERSION = 4
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Judge the file at `config["path"]` by `config["manifest"]`."""
     manifest: Mapping[str, Any] = config["manifest"] or {}
-    name = manifest.get("task", DEFAULT_TASK)
-    task = TASKS.get(name)
-    if task is None:
-        raise BadModel(f"unknown task {name!r}; there are {sorted(TASKS)}")
     loaded = _load(Path(config["path"]))
-    binding = task.bind(loaded.signature, manifest)
+    binding = task_of(manifest).bind(loaded.signature, manifest)
     engine = KerasEngine(loaded)
     output: int | None = config.get("output_fd")
     if output is None:
@@ -39,7 +33,7 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         with os.fdopen(output, "wb") as file:
             file.write(choice.onnx or b"")
     record = {
-        "version": _RECORD_VERSION,
+        "version": RECORD_VERSION,
         "format": loaded.format,
         **choice.record,
         "repairs": list(loaded.repairs),

@@ -20,10 +20,10 @@ from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
 from server.errors import BadModel, ServerError
 from server.gate.sniff import Format, sniff
 from server.inference.repair import OLD_HARD_SIGMOID, repair
+from server.inference.signatures import check_inputs
+from server.inference.wording import first_line
 from server.tasks.contract import Signature, TensorSpec
 
-_REASON_CHARS = 400
-_REASON = "Exception encountered:"  # Keras says it after a configuration that may be long
 _CONFIG, _METADATA = "config.json", "metadata.json"
 _COPY_BYTES = 1 << 20
 
@@ -72,7 +72,7 @@ def load(path: Path) -> KerasModel:
         ) from error
     _check_stateless(model)
     signature = _signature(model)
-    _check_inputs(signature.inputs)
+    check_inputs(signature.inputs)
     return KerasModel(model, format_, tuple(repairs), signature)
 
 
@@ -129,13 +129,6 @@ def _copy(archive: zipfile.ZipFile, target: Path, config: str) -> None:
                 shutil.copyfileobj(source, sink, _COPY_BYTES)
 
 
-def first_line(error: Exception) -> str:
-    """Return the line of what a library says that tells the reason, not too long."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line.removeprefix(_REASON).strip() for line in lines if line.startswith(_REASON)]
-    return (told or lines or [type(error).__name__])[0][:_REASON_CHARS]
-
-
 def _check_stateless(model: Any) -> None:
     for layer in model._flatten_layers():
         if getattr(layer, "stateful", False):
@@ -166,15 +159,3 @@ def _signature(model: Any) -> Signature:
 def _spec(name: str, tensor: Any) -> TensorSpec:
     shape = tuple(None if axis is None else int(axis) for axis in tensor.shape)
     return TensorSpec(str(name), shape, str(tensor.dtype))
-
-
-def _check_inputs(inputs: tuple[TensorSpec, ...]) -> None:
-    for spec in inputs:
-        if spec.dtype == "string":
-            raise BadModel(f"input {spec.name!r} takes texts", reason="text-input")
-        if spec.shape[0] not in (None, 1):
-            raise BadModel(
-                f"axis 0 of input {spec.name!r} is fixed at {spec.shape[0]}: one song is predicted "
-                "at a time, so leave the batch axis open when you build the model",
-                reason="fixed-batch",
-            )

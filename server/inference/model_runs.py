@@ -15,6 +15,7 @@ Inputs = Mapping[str, tuple[tuple[int | None, ...], str]]
 
 _OPEN_SIZES = (256, 1024, 22_050)
 _REASON_CHARS = 400
+_MAX_OUTPUT_BYTES = 64 << 20  # of a run; as JSON they take five times as much
 
 
 def handler(predict: Predict) -> Handler:
@@ -28,6 +29,12 @@ def handler(predict: Predict) -> Handler:
         except Exception as error:
             said = " ".join(str(error).split())[:_REASON_CHARS] or type(error).__name__
             raise UnusableInput(f"the model cannot be run on this input: {said}") from error
+        answer_bytes = sum(value.nbytes for value in outputs.values())
+        if answer_bytes > _MAX_OUTPUT_BYTES:
+            raise UnusableInput(
+                f"the model's answer to this input has {answer_bytes} bytes; "
+                f"at most {_MAX_OUTPUT_BYTES} are sent"
+            )
         return Message({}, [to_part(name, value) for name, value in outputs.items()])
 
     return run

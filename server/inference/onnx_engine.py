@@ -12,6 +12,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from server.errors import BadModel
+from server.tasks.contract import Signature, TensorSpec
+
 _SAME_AS_REQUESTED = 1
 _ERROR = 3  # of ONNX Runtime's log levels: only what fails is said
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32", "tensor(int64)": "int64"}
@@ -36,6 +39,16 @@ class OnnxEngine:
         The ONNX file or what is in it.
     threads : int
         How many cores one run uses.
+
+    Attributes
+    ----------
+    signature : Signature
+        Inputs and outputs in the model's order.
+
+    Raises
+    ------
+    BadModel
+        If it takes or gives numbers that are not served.
     """
 
     def __init__(self, model: Path | bytes, *, threads: int) -> None:
@@ -51,11 +64,12 @@ class OnnxEngine:
         self._session = onnxruntime.InferenceSession(
             source, options, providers=["CPUExecutionProvider"]
         )
-        self._outputs = [value.name for value in self._session.get_outputs()]
-        self.inputs = {
-            value.name: (tuple(_axis(axis) for axis in value.shape), _DTYPES[value.type])
-            for value in self._session.get_inputs()
-        }
+        self.signature = Signature(
+            tuple(_spec("input", value) for value in self._session.get_inputs()),
+            tuple(_spec("output", value) for value in self._session.get_outputs()),
+        )
+        self._outputs = [spec.name for spec in self.signature.outputs]
+        self.inputs = {spec.name: (spec.shape, spec.dtype) for spec in self.signature.inputs}
 
     def predict(self, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Run the model once.
@@ -92,5 +106,13 @@ def _grow_as_requested() -> None:
     onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(settings))
 
 
-def _axis(axis: int | str | None) -> int | None:
-    return axis if isinstance(axis, int) else None
+def _spec(what: str, value: Any) -> TensorSpec:
+    dtype = _DTYPES.get(value.type)
+    if dtype is None or (what == "output" and dtype != "float32"):
+        taken = sorted(_DTYPES) if what == "input" else ["tensor(float)"]
+        raise BadModel(
+            f"{what} {value.name!r} is {value.type}; it must be {' or '.join(taken)}",
+            reason="onnx-type",
+        )
+    shape = tuple(axis if isinstance(axis, int) else None for axis in value.shape)
+    return TensorSpec(value.name, shape, dtype)

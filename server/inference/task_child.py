@@ -26,8 +26,8 @@ from server.audio.decode import open_sound
 from server.audio.source import Shape
 from server.inference.child import Handler, serve, to_array, to_part
 from server.inference.frames import Message, Part
-from server.tasks import TASKS
 from server.tasks.contract import Contract
+from server.tasks.table import TASKS
 from server.tasks.task import Assignment, Step, Task, Tensors, Work
 
 RESULT = "result"

@@ -10,7 +10,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from server.errors import Overload, ServerError, WorkerFailed
 from server.inference.batcher import Batcher
 from server.inference.child_kind import ChildKind
 from server.inference.frames import Part
+from server.inference.open_axes import TriedShapes, has_open_axes
 from server.inference.pool import ChildPool, Spawn
 from server.inference.residents import Budget, Resident, Residents
 from server.inference.statistics import Statistics
@@ -90,6 +91,7 @@ class ModelWorkers:
         self.statistics = Statistics()
         self._crashed: set[Digest] = set()
         self._unloaded: set[Digest] = set()
+        self._tried: dict[Digest, TriedShapes] = {}  # of models that leave axes open
         self._residents = Residents(budget)
         self._loads: dict[Digest, asyncio.Future[None]] = {}  # until their place is made
         self._closed = False
@@ -151,10 +153,13 @@ class ModelWorkers:
             If the model alone, or beside the pinned ones, is over the budget.
         WorkerFailed
             If the model took its process down.
+        UnusableInput
+            If the model, or its process, cannot take the row.
         """
         async with self._use(digest, record) as resident:
             try:
-                outputs = await resident.batcher.run(tensors)
+                async with self._trying(digest, record, tensors):
+                    outputs = await resident.batcher.run(tensors)
             except WorkerFailed:
                 self._crashed.add(digest)
                 await self._on_crash(digest)
@@ -163,6 +168,13 @@ class ModelWorkers:
             self._crashed.discard(digest)
             await self._on_recovery(digest)
         return outputs
+
+    def _trying(
+        self, digest: Digest, record: Record, tensors: Sequence[Part]
+    ) -> AbstractAsyncContextManager[None]:
+        if not has_open_axes(record):
+            return nullcontext()
+        return self._tried.setdefault(digest, TriedShapes()).trying(tensors)
 
     async def predict_rows(
         self, digest: Digest, record: Record, rows: Sequence[Sequence[Part]]

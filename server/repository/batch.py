@@ -7,20 +7,24 @@
 Each file has an outcome of its own: an error with one of them is nobody else's.
 """
 
+import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from stat import S_IMODE
 from typing import TypeVar, TypeVarTuple
 
-from server.repository.fsops import READ_ONLY
+from server.digest import Digest
+from server.repository.fsops import READ_ONLY, Disk, NewFile
 from server.repository.layout import UPLOAD_NAME, Layout
+from server.repository.looks import Looks
 from server.repository.quiet import Left, Quiet, drop_name, is_still_quiet, open_quiet
 from server.repository.store import ModelStore
 
 MAX_FILES = 64
 _MAX_BYTES = 64 << 20  # small files need not wait until many large ones have been hashed
 _THREADS = 4
+_COPY_BYTES = 1 << 20
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -34,11 +38,14 @@ class Batches:
         Says where things lie.
     store : ModelStore
         Takes what is promoted.
+    looks : Looks
+        What was seen of files that no lease tells of.
     """
 
-    def __init__(self, layout: Layout, store: ModelStore) -> None:
+    def __init__(self, layout: Layout, store: ModelStore, looks: Looks) -> None:
         self._layout = layout
         self._store = store
+        self._looks = looks
         # of its own: uploads must not wait for a thread until a sweep is over
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sweep")
         # nobody may close a file that another thread is about to link
@@ -112,7 +119,7 @@ class Batches:
         return min(len(names), MAX_FILES)
 
     def _open(self, name: str) -> Quiet | Left:
-        file = open_quiet(self._layout, name)
+        file = open_quiet(self._layout, name, self._looks)
         if not isinstance(file, Quiet) or file.status.st_nlink == 1:
             return file
         if self._store.is_file_of(file.digest, file.status):
@@ -122,15 +129,37 @@ class Batches:
 
     def _flush(self, name: str, file: Quiet) -> None:
         # what staging wrote itself was flushed before it got its name
-        is_ours = UPLOAD_NAME.fullmatch(name) and S_IMODE(file.status.st_mode) == READ_ONLY
-        if not is_ours:
+        is_flushed = UPLOAD_NAME.fullmatch(name) and S_IMODE(file.status.st_mode) == READ_ONLY
+        if file.is_ours and not is_flushed:
             self._layout.disk.protect(file.fd)
             self._layout.disk.flush(file.fd)
 
     def _adopt(self, name: str, file: Quiet) -> bool | Left:
         if not is_still_quiet(self._layout.disk, file, name):
             return Left.BUSY  # somebody began to write it while the others were hashed
-        return self._store.adopt(file.fd, file.digest)
+        if file.is_ours:
+            return self._store.adopt(file.fd, file.digest)
+        return self._adopt_copy(file)
+
+    def _adopt_copy(self, file: Quiet) -> bool | Left:
+        copy = NewFile(self._layout.disk, self._layout.uploads)
+        try:
+            if _copied(self._layout.disk, file.fd, copy) != file.digest:
+                return Left.BUSY
+            copy.flush()
+            return self._store.adopt_new(copy, file.digest)
+        finally:
+            copy.close()
+
+
+def _copied(disk: Disk, fd: int, file: NewFile) -> Digest:
+    """Append an open file to a new one; return the digest of what was copied."""
+    sha256, offset = hashlib.sha256(), 0
+    while piece := disk.read(fd, _COPY_BYTES, offset):
+        sha256.update(piece)
+        file.write([piece])
+        offset += len(piece)
+    return Digest(sha256.digest())
 
 
 def _tried(work: Callable[[*Ts], T], *arguments: *Ts) -> T | OSError:

@@ -5,13 +5,13 @@
     {"task": "genre",
      "inputs": {"<tensor>": {"as": "<name>", "frontend": "<id>", "columns": [names], "mean": x,
                             "scale": x}},
-     "outputs": {"<tensor>": {"as": "<name>"}}, "order": [names],
+     "outputs": {"<tensor>": {"as": "<name>", "mean": x, "scale": x}}, "order": [names],
      "output": "<tensor>", "labels": [texts], "licence": "<text>", "card": "<text>"}
 
 Every member may be left out. `as` says which tensor of the task's form a tensor of the model is. A
-tensor is fed ``(frontend value - mean) / scale``, each a number or
-a list of one number a column. Whether the names fit a task and a model is judged elsewhere, where
-both are known.
+tensor is fed ``(frontend value - mean) / scale``, each a number or a list of one number a column;
+what it answers is ``output * scale + mean``. Whether the names fit a task and a model is judged
+elsewhere, where both are known.
 """
 
 from collections.abc import Callable
@@ -84,7 +84,8 @@ def _inputs(value: Any, where: str) -> None:
 
 
 def _outputs(value: Any, where: str) -> None:
-    _tensors(value, where, {"as": _text(_MAX_NAME)})
+    known = ("as", "mean", "scale")
+    _tensors(value, where, {name: _INPUT_MEMBERS[name] for name in known})
 
 
 def _tensors(value: Any, where: str, known: dict[str, Callable[[Any, str], None]]) -> None:

@@ -1,4 +1,10 @@
-"""Files in staging, opened only when they are ours alone and nobody writes them.
+"""Files in staging, opened only when nobody writes them.
+
+::
+
+    ours, and a lease says that nobody writes it -------> hashed, later linked into the store
+    ours, no leases here, but staging itself linked it -> the same
+    others: as they were a minute ago ------------------> hashed, later copied into the store
 
 Anybody on this machine may have put something into staging, so a name is trusted with nothing: it
 is opened without following a link and without waiting, and only the open file is looked at.
@@ -14,6 +20,7 @@ from os import geteuid
 from server.digest import Digest
 from server.repository.fsops import Disk, Status, is_same_file, is_unchanged
 from server.repository.layout import UPLOAD_NAME, Layout
+from server.repository.looks import Looks, is_untouched
 
 
 class Left(StrEnum):
@@ -23,7 +30,6 @@ class Left(StrEnum):
     GONE = "it is gone"
     SYMLINK = "symbolic link"
     NO_FILE = "no regular file"
-    OWNER = "foreign owner"
     LINKS = "hard links"
     UNREADABLE = "it cannot be opened"
 
@@ -40,15 +46,27 @@ class Quiet:
         Of its bytes.
     status : Status
         Of the open file, after it was hashed.
+    is_ours : bool
+        Whether nobody else can write it from now on: if not, a copy of it is what may be kept.
     """
 
     fd: int
     digest: Digest
     status: Status
+    is_ours: bool
 
 
-def open_quiet(layout: Layout, name: str) -> Quiet | Left:
+def open_quiet(layout: Layout, name: str, looks: Looks) -> Quiet | Left:
     """Open and hash a file in staging, or say why not.
+
+    Parameters
+    ----------
+    layout : Layout
+        Says where staging is.
+    name : str
+        In staging.
+    looks : Looks
+        What earlier calls saw of files that no lease tells of.
 
     Raises
     ------
@@ -65,11 +83,12 @@ def open_quiet(layout: Layout, name: str) -> Quiet | Left:
         before = disk.status_of(fd)
         if (fault := _fault(before)) is not None:
             return fault
-        if _is_quiet(disk, fd, name):
-            digest = disk.digest(fd)
-            after = disk.status_of(fd)
-            if _is_quiet(disk, fd, name) and is_unchanged(before, after):
-                quiet = Quiet(fd, digest, after)
+        is_written = _is_written(disk, fd, name, before)
+        if is_written or (is_written is None and not looks.is_settled(name, before)):
+            return Left.BUSY
+        file = Quiet(fd, disk.digest(fd), before, is_ours=is_written is not None)
+        if is_still_quiet(disk, file, name):
+            quiet = file
         return quiet or Left.BUSY
     finally:
         if quiet is None:
@@ -78,7 +97,10 @@ def open_quiet(layout: Layout, name: str) -> Quiet | Left:
 
 def is_still_quiet(disk: Disk, file: Quiet, name: str) -> bool:
     """Tell whether nobody has written a file since it was hashed, and nobody writes it now."""
-    return _is_quiet(disk, file.fd, name) and is_unchanged(file.status, disk.status_of(file.fd))
+    now = disk.status_of(file.fd)
+    if not file.is_ours:
+        return is_untouched(file.status, now)
+    return _is_written(disk, file.fd, name, now) is False and is_unchanged(file.status, now)
 
 
 def drop_name(layout: Layout, name: str, status: Status) -> None:
@@ -116,16 +138,16 @@ def _fault(status: Status) -> Left | None:
         return Left.SYMLINK
     if not stat.S_ISREG(status.st_mode):
         return Left.NO_FILE
-    if status.st_uid != geteuid():
-        return Left.OWNER
     # a second name is fine when it is the store's: a crash between link and unlink leaves it so
     return Left.LINKS if status.st_nlink > 2 else None
 
 
-def _is_quiet(disk: Disk, fd: int, name: str) -> bool:
-    """Tell whether no process has the file open for writing."""
+def _is_written(disk: Disk, fd: int, name: str, status: Status) -> bool | None:
+    """Tell whether a process has the file open for writing; None where nothing tells."""
+    if status.st_uid != geteuid():
+        return None  # its owner may open it whenever they like
     try:
-        return not disk.is_written(fd)
+        return disk.is_written(fd)
     except OSError:
         # no leases on this file system: only what staging itself linked is known to be complete
-        return UPLOAD_NAME.fullmatch(name) is not None
+        return None if UPLOAD_NAME.fullmatch(name) is None else False

@@ -24,6 +24,7 @@ from server.errors import ModelNotFound, Overload
 from server.metrics import SWEEPS, SWEPT
 from server.repository.batch import MAX_FILES, Batches
 from server.repository.layout import Layout
+from server.repository.looks import Looks
 from server.repository.quiet import Left, Quiet, size_of
 from server.repository.registry import Model, Registry
 from server.repository.staging import StagedUpload, Staging
@@ -48,7 +49,7 @@ class SweepReport:
     discarded : int
         Files removed because nobody registered their digest, or because it is stored already.
     left : int
-        Files left alone: still being written, not ours, or no regular files.
+        Files left alone: still being written, or no regular files.
     """
 
     promoted: list[Digest] = field(default_factory=list)
@@ -71,6 +72,8 @@ class Sweeper:
         Takes what is promoted.
     on_promoted : callable
         Called after a promotion, so that intake looks.
+    looks : Looks, optional
+        Remembers what earlier sweeps saw of files that no lease tells of.
     """
 
     def __init__(
@@ -81,13 +84,15 @@ class Sweeper:
         staging: Staging,
         store: ModelStore,
         on_promoted: Callable[[], None],
+        looks: Looks | None = None,
     ) -> None:
         self._layout = layout
         self._registry = registry
         self._staging = staging
         self._store = store
         self._on_promoted = on_promoted
-        self._batches = Batches(layout, store)
+        self._looks = looks or Looks()
+        self._batches = Batches(layout, store, self._looks)
         self._lock = asyncio.Lock()
         self._waiting = 0
         self._told: set[str] = set()
@@ -182,6 +187,7 @@ class Sweeper:
     def _list(self) -> list[str]:
         names = self._layout.staged()
         self._told.intersection_update(names)
+        self._looks.keep_only(set(names))
         return names
 
     async def _settle_some(self, names: Sequence[str], report: SweepReport) -> dict[str, _Fate]:

@@ -62,6 +62,7 @@ def main(folder: Path) -> None:
     save("frames", _frames(), FRAMES)
     save("tokens", _tokens(), TOKENS)
     save("echo", _echo(), ending="keras")
+    save("wide", _wide(), ending="keras")
     lambda_input = keras.Input((58,), name="features")
     doubled = keras.layers.Lambda(lambda x: x * 2)(lambda_input)
     save("lambda", keras.Model(lambda_input, keras.layers.Dense(10)(doubled)), ending="keras")
@@ -128,6 +129,12 @@ def _tokens() -> Any:
     x = keras.layers.Embedding(10, 4)(tokens)
     x = keras.layers.GlobalAveragePooling1D()(x)
     return keras.Model(tokens, keras.layers.Dense(2, name="scores")(x))
+
+
+def _wide() -> Any:
+    """Build a model that answers 512 numbers for each of as many as its caller sends."""
+    x = keras.Input((None, 1), name="x")
+    return keras.Model(x, keras.layers.Dense(512, name="y")(x))
 
 
 def _echo() -> Any:

@@ -333,6 +333,18 @@ def test_an_open_axis_takes_any_length(server: Server, tiny: TinyModels) -> None
     assert "send JSON" in refused.json()["detail"]
 
 
+def test_inputs_too_large_for_an_open_axis_never_disable_the_model(
+    server: Server, tiny: TinyModels
+) -> None:
+    digest = server.host(tiny.path("wide.keras").read_bytes(), TENSORS)
+    small = {"x": packed(np.ones((3, 1)))}
+    before = output(call(server, digest, small))
+    for size in range(40_000, 40_005):  # 512 numbers each come out: 82 MB
+        refused = call(server, digest, {"x": packed(np.ones((size, 1)))})
+        assert problem_of(refused, 422) == "unusable-input"
+    assert output(call(server, digest, small)) == before
+
+
 def test_whole_numbers_are_fed_as_such(server: Server, tiny: TinyModels) -> None:
     digest = server.host(tiny.path("tokens.h5").read_bytes(), TENSORS)
     answer = output(call(server, digest, {"tokens": TOKENS.tolist()}))

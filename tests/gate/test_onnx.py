@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from server.errors import BadModel
+from server.gate.judge import judge
 from server.gate.onnx_file import OnnxVerdict, judge_onnx
 from server.gate.onnx_table import OPERATORS
 from server.gate.protobuf import varints
@@ -40,8 +41,11 @@ def test_an_honest_file_is_let_through() -> None:
     assert judged(data) == OnnxVerdict(parameters=12, nodes=1)
 
 
-def test_the_gate_says_that_it_is_not_served(tmp_path: Path) -> None:
-    assert refused_by_the_gate(tmp_path, written(honest())) == "onnx"
+def test_the_gate_lets_an_honest_file_through(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(written(honest()))
+    verdict = judge(path)
+    assert (verdict.format, verdict.cost.parameters, verdict.cost.layers) == ("onnx", 12, 1)
 
 
 def test_the_gate_tells_the_fault_of_a_hostile_file_first(tmp_path: Path) -> None:

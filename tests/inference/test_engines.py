@@ -12,8 +12,9 @@ import pytest
 from server import database
 from server.digest import Digest
 from server.errors import ModelNotReady, ModelState
-from server.inference.engines import RECORD_VERSION, Engines
+from server.inference.engines import Engines
 from server.inference.judges import judges
+from server.inference.record import RECORD_VERSION
 from server.inference.sandbox_level import Sandbox
 from server.repository.derived import DerivedFiles
 from server.repository.layout import Layout
@@ -22,6 +23,7 @@ from server.repository.store import ModelStore
 from tests.repository.conftest import digest_of
 
 MIB, GIB = 1 << 20, 1 << 30
+KERAS = {"name": "keras"}
 
 
 @dataclass
@@ -109,7 +111,7 @@ async def test_a_worker_may_read_its_own_file_only(house: House) -> None:
     made = house.converted(b"x")
     digest = await house.ready()
     converted = (await house.engines.of(digest, current(derived=made.hex))).kind.rights
-    original = (await house.engines.of(digest, current())).kind.rights
+    original = (await house.engines.of(digest, current(engine=KERAS))).kind.rights
     assert converted is not None
     assert original is not None
     assert converted.read == (str(house.derived.path(made)),)
@@ -120,9 +122,22 @@ async def test_a_worker_may_read_its_own_file_only(house: House) -> None:
 
 async def test_a_model_that_was_not_converted_is_run_from_its_own_file(house: House) -> None:
     digest = await house.ready()
-    engine = await house.engines.of(digest, current())
+    engine = await house.engines.of(digest, current(engine=KERAS))
     assert engine.kind.module == "server.inference.keras_child"
     assert engine.kind.config["path"] == str(house.layout.model(digest))
+
+
+async def test_an_onnx_file_is_run_as_it_was_uploaded(house: House) -> None:
+    digest = await house.ready()
+    engine = await house.engines.of(digest, current())
+    assert engine.kind.module == "server.inference.onnx_child"
+    assert engine.kind.config["path"] == str(house.layout.model(digest))
+    assert engine.kind.rights is not None
+    assert not engine.kind.rights.writes
+    house.layout.model(digest).write_bytes(b"another")
+    assert engine.kind.check is not None
+    with pytest.raises(ModelState):
+        await engine.kind.check()
 
 
 async def test_a_larger_file_is_thought_to_take_more_memory(house: House) -> None:

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 
 from server.errors import WorkerFailed
-from server.inference.intake import _verdict
+from server.inference.verdicts import told_verdict
 
 TOLD = {"version": 1, "parameters": 15, "activations": 3, "largest": 3, "flops": 24, "layers": 2}
 
 
 def test_the_numbers_of_a_verdict_are_kept() -> None:
-    assert _verdict({**TOLD, "more": "x" * 1000}) == TOLD
+    assert told_verdict({**TOLD, "more": "x" * 1000}) == TOLD
 
 
 @pytest.mark.parametrize("told", [None, 5, [], {}, {**TOLD, "flops": "many"}, {"version": 1}])
 def test_a_verdict_that_is_none_is_a_fault_of_the_process(told: Any) -> None:
     with pytest.raises(WorkerFailed):
-        _verdict(told)
+        told_verdict(told)

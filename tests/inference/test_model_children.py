@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from server.errors import UnusableInput
 from server.inference.child import to_array, to_part
-from server.inference.engines import RECORD_VERSION
 from server.inference.frames import PREDICT, SPARING, Message
 from server.inference.process import Child
+from server.inference.record import RECORD_VERSION
 from tests.inference.conftest import Judged
 from tests.inference.walls import GIB, HERE
 

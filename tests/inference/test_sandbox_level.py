@@ -59,7 +59,14 @@ def test_rights_name_what_a_child_may_read_and_write() -> None:
         "file_bytes": 9,
         "landlock": False,
         "seccomp": True,
+        "keeps_writing": False,
     }
+
+
+def test_a_job_may_write_what_was_opened_for_it_while_it_runs() -> None:
+    rights = Sandbox("full", 7, True).rights(memory_bytes=MIB, artifact_bytes=9)
+    assert rights is not None
+    assert (rights.writes, rights.keeps_writing, rights.file_bytes) == (False, True, 9)
 
 
 @pytest.mark.parametrize(

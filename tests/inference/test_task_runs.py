@@ -17,7 +17,7 @@ from server.inference.parameters import file_names, parameters_of
 from server.inference.task_runs import TaskRuns, TaskWork
 from server.inference.workers import ModelWorkers
 from server.sound_errors import SoundTooShort, UnreadableSound
-from server.tasks import TASKS
+from server.tasks.table import TASKS
 from tests.inference.walls import GIB, HERE
 
 RATE = 22_050

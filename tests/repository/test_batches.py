@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from server.digest import Digest
 from server.repository.batch import MAX_FILES, Batches
+from server.repository.looks import Looks
 from server.repository.quiet import Left, Quiet
 from server.repository.registry import State
 from server.repository.staging import Staging
@@ -202,7 +203,7 @@ async def test_a_file_that_changes_before_it_is_stored_is_left(
     house: House, change: Callable[[Path], None]
 ) -> None:
     files = stage(house, 2)
-    batches = Batches(house.layout, house.store)
+    batches = Batches(house.layout, house.store, Looks())
     opened = batches.open_some([*files])
     quiet = {name: file for name, file in opened.items() if isinstance(file, Quiet)}
     change(house.layout.uploads / "00000")
@@ -214,7 +215,7 @@ async def test_a_file_that_is_opened_for_writing_before_it_is_stored_is_left(
     house: House,
 ) -> None:
     files = stage(house, 2)
-    batches = Batches(house.layout, house.store)
+    batches = Batches(house.layout, house.store, Looks())
     opened = batches.open_some([*files])
     quiet = {name: file for name, file in opened.items() if isinstance(file, Quiet)}
     with (house.layout.uploads / "00001").open("ab"):
@@ -227,7 +228,7 @@ def test_a_batch_is_bounded_in_files_and_bytes(house: House, size: int, batch: i
     names = [*stage(house, MAX_FILES + 1)]
     for name in names:
         os.truncate(house.layout.uploads / name, size)
-    batches = Batches(house.layout, house.store)
+    batches = Batches(house.layout, house.store, Looks())
     opened = batches.open_some(names)
     assert [*opened] == names[:batch]
     batches.close({name: file for name, file in opened.items() if isinstance(file, Quiet)})
@@ -247,7 +248,7 @@ async def test_a_name_that_is_swapped_after_it_was_hashed_stores_what_was_hashed
     house: House,
 ) -> None:
     (data,) = stage(house, 1).values()
-    batches = Batches(house.layout, house.store)
+    batches = Batches(house.layout, house.store, Looks())
     opened = batches.open_some(["00000"])
     quiet = {name: file for name, file in opened.items() if isinstance(file, Quiet)}
     (house.layout.uploads / "00000").rename(house.layout.uploads / "kept")

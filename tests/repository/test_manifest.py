@@ -29,6 +29,11 @@ def test_numbers_for_an_input_are_valid() -> None:
     assert check_manifest(manifest) == manifest
 
 
+def test_numbers_for_an_output_are_valid() -> None:
+    manifest = {"outputs": {"y": {"as": "mel", "mean": 127.5, "scale": 2}}}
+    assert check_manifest(manifest) == manifest
+
+
 def test_an_empty_manifest_is_valid() -> None:
     assert check_manifest({}) == {}
 
@@ -51,6 +56,8 @@ def test_an_empty_manifest_is_valid() -> None:
         ({"inputs": {"x": {"scale": 0}}}, "inputs.x.scale"),
         ({"inputs": {"x": {"scale": [1, 0]}}}, "inputs.x.scale"),
         ({"inputs": {"x": {"mean": "1"}}}, "inputs.x.mean"),
+        ({"outputs": {"y": {"scale": 0}}}, "outputs.y.scale"),
+        ({"outputs": {"y": {"columns": ["a"]}}}, "columns"),
         ({"inputs": {"x": {"mean": []}}}, "1 to"),
         ({"inputs": {"x": {"mean": True}}}, "inputs.x.mean"),
         ({"inputs": {"x": {"mean": 10**400}}}, "inputs.x.mean"),

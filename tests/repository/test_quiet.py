@@ -4,6 +4,7 @@ import errno
 import os
 from pathlib import Path
 
+from server.repository.looks import Looks
 from server.repository.quiet import Left, Quiet, drop_name, open_quiet, size_of
 from tests.repository.conftest import House, digest_of
 from tests.repository.disks import always
@@ -17,8 +18,8 @@ def put(house: House, name: str = NAME) -> Path:
     return path
 
 
-def opened(house: House, name: str = NAME) -> Quiet | Left:
-    found = open_quiet(house.layout, name)
+def opened(house: House, name: str = NAME, looks: Looks | None = None) -> Quiet | Left:
+    found = open_quiet(house.layout, name, looks or Looks())
     if isinstance(found, Quiet):
         os.close(found.fd)
     return found
@@ -83,7 +84,7 @@ async def test_without_leases_only_uploads_of_our_own_are_known_to_be_whole(hous
 
 async def test_a_name_that_leads_to_another_file_now_stays(house: House) -> None:
     path = put(house)
-    found = open_quiet(house.layout, NAME)
+    found = open_quiet(house.layout, NAME, Looks())
     assert isinstance(found, Quiet)
     path.rename(path.with_name("elsewhere"))
     put(house)

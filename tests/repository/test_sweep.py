@@ -220,7 +220,6 @@ async def test_an_error_of_the_registry_does_not_lose_what_was_promoted(house: H
     [
         ("symlink", "symbolic link"),
         ("fifo", "no regular file"),
-        ("owner", "foreign owner"),
         ("one link", "hard links"),
         ("two links", "hard links"),
     ],
@@ -234,11 +233,6 @@ async def test_a_name_that_stays_is_told_once(
             name.symlink_to("elsewhere")
         case "fifo":
             os.mkfifo(name)
-        case "owner":
-            if os.geteuid() != 0:
-                pytest.skip("needs root, to give a file away")
-            name.write_bytes(b"foreign")
-            os.chown(name, 12345, -1)
         case _:
             name.write_bytes(b"linked")
             for number in range(1 if kind == "one link" else 2):

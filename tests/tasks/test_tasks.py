@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from server.inference.parameters import file_names, parameters_of
-from server.tasks import TASKS
+from server.tasks.table import TASKS
 
 DOCS = Path(__file__).parents[2] / "docs" / "tasks"
 JOBS = [name for name, task in TASKS.items() if task.contract.answers == "job"]

@@ -8,8 +8,8 @@ import pytest
 
 from server.errors import BadManifest, BadModel, UnusableInput
 from server.inference.contracts import Contracts
-from server.tasks import TASKS
 from server.tasks.contract import Signature, TensorSpec
+from server.tasks.table import TASKS
 from server.tasks.task import Call
 from server.tasks.tensors import bind, frontend, reply
 

@@ -1,0 +1,1 @@
+"""Tests of `server.synthesis`; the sounds and librosa come from `tests.audio.conftest`."""
