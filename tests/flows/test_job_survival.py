@@ -144,6 +144,17 @@ def test_a_job_whose_worker_dies_each_time_fails_with_a_reason(
     assert kinds == ["queued", "started", "retry", "started", "failed"]
 
 
+def test_a_job_whose_process_hangs_is_tried_again(start: Callable[..., Customer]) -> None:
+    one = start(JOB_WORKERS="1", DECODE_TIMEOUT_S="5")
+    job = one.submit(tunes(1, seconds=240)[0]).json()["id"]
+    wait_until(lambda: one.job(job)["progress"], "its process is at work")
+    one.server.children(CHILD)[0].send_signal(signal.SIGSTOP)
+    told = one.ended(job)
+    assert (told["state"], told["attempts"]) == ("done", 2)
+    kinds = [event["event"] for event in one.follow(job, 0) if event["event"] != "progress"]
+    assert kinds == ["queued", "started", "retry", "started", "done"]
+
+
 def test_a_stop_ends_the_streams_and_they_go_on_behind_it(start: Callable[..., Customer]) -> None:
     one = start(JOB_WORKERS="1")
     job = one.submit(tunes(1, seconds=240)[0]).json()["id"]
