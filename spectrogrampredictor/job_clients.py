@@ -116,7 +116,7 @@ class AsyncJobs:
         self._line = line
 
     async def tasks(self) -> list[dict[str, Any]]:
-        """As `Jobs.tasks`."""
+        """List what can be done; as `Jobs.tasks`."""
         return await self._line.run(jobs.tasks())
 
     async def submit(
@@ -128,17 +128,17 @@ class AsyncJobs:
         priority: int = 0,
         **parameters: Any,
     ) -> Job:
-        """As `Jobs.submit`."""
+        """Hand in a job; as `Jobs.submit`."""
         return await self._line.run(
             jobs.submit(task, sound, model=model, parameters=parameters, priority=priority)
         )
 
     async def get(self, job: str) -> Job:
-        """As `Jobs.get`."""
+        """Look a job up; as `Jobs.get`."""
         return await self._line.run(jobs.one(job))
 
     async def every(self, *, state: str | None = None) -> AsyncIterator[Job]:
-        """As `Jobs.every`."""
+        """Look through one's own jobs; as `Jobs.every`."""
         after: str | None = None
         while True:
             found, after = await self._line.run(jobs.page(state=state, after=after))
@@ -148,7 +148,7 @@ class AsyncJobs:
                 return
 
     async def wait(self, job: Job, *, wait_s: float = DONE_S, progress: Told | None = None) -> Job:
-        """As `Jobs.wait`."""
+        """Wait until a job is done; as `Jobs.wait`."""
         return await self._line.run(jobs.finish(job, wait_s, progress))
 
     async def run(
@@ -160,14 +160,14 @@ class AsyncJobs:
         progress: Told | None = None,
         **parameters: Any,
     ) -> Job:
-        """As `Jobs.run`."""
+        """Hand in a job and wait; as `Jobs.run`."""
         job = await self.submit(task, sound, model=model, **parameters)
         return await self.wait(job, progress=progress)
 
     async def save(self, job: Job, folder: str | os.PathLike[str]) -> list[Path]:
-        """As `Jobs.save`."""
+        """Fetch the files of a job; as `Jobs.save`."""
         return await self._line.run(jobs.save(job, folder))
 
     async def cancel(self, job: Job | str) -> None:
-        """As `Jobs.cancel`."""
+        """End a job; as `Jobs.cancel`."""
         await self._line.run(jobs.cancel(job if isinstance(job, str) else job.id))

@@ -85,9 +85,10 @@ def signed_fields(fields: dict[str, Any], principal: Principal) -> dict[str, Any
     Raises
     ------
     MalformedRequest
-        If some stand in the query in dialect 1.
+        If some stand in the query alone, in dialect 1, which does not sign it.
     """
-    if principal.dialect is Dialect.ITSDANGEROUS and asked().query_string:
+    unsigned = query_fields(asked()).items() - fields.items()
+    if principal.dialect is Dialect.ITSDANGEROUS and unsigned:
         raise MalformedRequest(
             "in dialect 1 the fields stand in the header Signed-Request, where they are signed, "
             "or in the form; not in the query"
