@@ -40,6 +40,7 @@ _CORES = len(os.sched_getaffinity(0))
 _DECODER_START_S = 60.0
 _DECODER_BYTES = 2 << 30
 _JOB_BYTES = 2 << 30
+_STALLED_S = 45.0  # a job of which nothing was heard for so long is tried again; steps take one
 _ARTIFACT_BYTES = 4 << 30  # an hour of stereo at 44.1 kHz is 0.6 GiB of 16 bits
 _LEAST_INTAKE_BYTES = 2 << 30  # TensorFlow alone takes a quarter of it
 _OVER_BUDGET_BYTES = 512 << 20  # who is a little over is measured and told so, not ended
@@ -192,7 +193,8 @@ def decoder_kind(settings: Settings, sandbox: Sandbox) -> ChildKind:
 
 def _task_runs(settings: Settings, workers: ModelWorkers, sandbox: Sandbox) -> TaskRuns:
     rights = sandbox.rights(memory_bytes=_JOB_BYTES, artifact_bytes=_ARTIFACT_BYTES)
-    return TaskRuns(workers, rights=rights, step_timeout_s=settings.decode_timeout_s)
+    timeout_s = min(settings.decode_timeout_s, _STALLED_S)
+    return TaskRuns(workers, rights=rights, step_timeout_s=timeout_s)
 
 
 def _engines(

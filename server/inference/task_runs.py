@@ -21,7 +21,7 @@ from server.inference.process import Child
 from server.inference.sandbox import Rights
 from server.inference.workers import ModelWorkers
 
-_START_S = 60.0
+_START_S = 45.0
 _ROWS_AT_ONCE = 8
 _MAX_ROWS = 256  # of one step
 _MAX_RESULT_BYTES = 1 << 20

@@ -88,16 +88,14 @@ class Desk:
         with self.queue.listening(job) as rung:
             while not self._stopping.is_set():
                 rung.clear()
-                events = await self.queue.events(job, after)
-                for event in events:
+                found = await self.queue.get(job)  # before its events: its end is among them then
+                for event in await self.queue.events(job, after):
                     yield event
                     after = event.number
                     if event.kind in LAST:
                         return
-                if not events:
-                    found = await self.queue.get(job)
-                    if found is None or found.state in ENDED:
-                        return  # it is forgotten, or its end was told before
+                if found is None or found.state in ENDED:
+                    return  # it is forgotten, or its end was told before
                 if not await self._rung(rung, beat_s):
                     yield None
 

@@ -27,7 +27,7 @@ from server.repository.threads import on_disk
 _log = logging.getLogger(__name__)
 _EXTEND_S = 10.0  # a third of a lease
 _PAUSE_S = 5.0  # while the database has no room for a claim
-_STEP = 0.01  # of progress, that is worth an event
+_STEP = 0.005  # of progress, that is worth an event
 _STEP_S = 1.0  # after which any progress is
 _SERVER_FAULT = 500
 

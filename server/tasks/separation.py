@@ -11,18 +11,17 @@ the model says. A model of the first form may give some of the stems only: its m
 """
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from server.audio.spectrum import too_short
 from server.errors import BadModel
 from server.separation.held import Held
 from server.separation.masks import masks
+from server.separation.stem_files import CHANNELS, FORMATS, STEMS, Part, StemFiles, with_rest
 from server.separation.stft import BINS, SAMPLE_RATE_HZ, Istft, Stft
 from server.synthesis.tiles import Joiner
 from server.tasks.binding import bind_form
@@ -37,7 +36,6 @@ from server.tasks.contract import (
 )
 from server.tasks.task import Assignment, Step, Task, Tensors
 
-STEMS = ("bass", "drums", "other", "vocals")
 DEMUCS_ORDER = ("drums", "bass", "other", "vocals")
 MIN_SECONDS = 0.1
 WINDOW = 343_980  # samples, of a model that leaves that open
@@ -45,11 +43,9 @@ FRAMES = 256  # of a model that leaves that open
 _BLOCK = 256  # frames that the baseline sees at once: 6 s, which its memory and the cache like
 _BLOCK_OVERLAP = 32
 _OVERLAP = 4  # a quarter of a window is shared with the next
-_CHANNELS = 2
 _UNSTATED = 600 * SAMPLE_RATE_HZ
 _LEAST = np.float32(1e-20)
-_FORMATS = {"wav": ("WAV", "FLOAT"), "flac": ("FLAC", "PCM_24"), "mp3": ("MP3", None)}
-_MAGNITUDE = (None, _CHANNELS, BINS, None)
+_MAGNITUDE = (None, CHANNELS, BINS, None)
 
 CONTRACT = Contract(
     name="separation",
@@ -58,7 +54,7 @@ CONTRACT = Contract(
     frontends=(),
     summary="A song taken apart into bass, drums, voice and the rest, which sum to the song.",
     answers="job",
-    channels=_CHANNELS,
+    channels=CHANNELS,
     forms=(
         Form(
             name="stft-mask",
@@ -67,8 +63,8 @@ CONTRACT = Contract(
         ),
         Form(
             name="waveform",
-            inputs=(TensorSpec("mix", (None, _CHANNELS, None), "float32"),),
-            outputs=(TensorSpec("stems", (None, len(STEMS), _CHANNELS, None), "float32"),),
+            inputs=(TensorSpec("mix", (None, CHANNELS, None), "float32"),),
+            outputs=(TensorSpec("stems", (None, len(STEMS), CHANNELS, None), "float32"),),
             window=Window(WINDOW, WINDOW - WINDOW // _OVERLAP, "overlap_add"),
         ),
     ),
@@ -78,11 +74,11 @@ CONTRACT = Contract(
             "Of the files: wav has floats, flac 24 bits (what is beyond full scale is cut), mp3.",
             "choice",
             "wav",
-            choices=tuple(_FORMATS),
+            choices=tuple(FORMATS),
         ),
     ),
     artifacts=tuple(
-        Artifact(stem, f"The {what}, at 44.1 kHz in stereo.", tuple(_FORMATS))
+        Artifact(stem, f"The {what}, at 44.1 kHz in stereo.", tuple(FORMATS))
         for stem, what in zip(STEMS, ("bass", "drums", "rest", "voice"), strict=True)
     ),
     baseline="dsp-baseline",
@@ -122,10 +118,8 @@ def work(job: Assignment) -> Generator[Step, Tensors, dict[str, Any]]:
         If an output is not as its input, or not finite.
     """
     parts = _by_masks(job) if job.form == "stft-mask" else _by_windows(job)
-    levels = {stem: _Level() for stem in STEMS}
     samples = 0
-    with ExitStack() as stack:
-        files = _files(job, stack)
+    with StemFiles(job.files, job.parameters["format"]) as files:
         outputs: Tensors | None = None
         while True:
             try:
@@ -133,67 +127,29 @@ def work(job: Assignment) -> Generator[Step, Tensors, dict[str, Any]]:
             except StopIteration as ended:
                 samples = ended.value
                 break
+            outputs = {}
             if isinstance(part, Step):
                 outputs = yield part
-                continue
-            outputs = {}
-            for stem, y in part.items():
-                files[stem].write(y)
-                levels[stem].add(y)
+            else:
+                files.write(part)
     if samples < MIN_SECONDS * SAMPLE_RATE_HZ:
         raise too_short(samples, round(MIN_SECONDS * SAMPLE_RATE_HZ), what="the task")
     return {
         "duration_s": round(samples / SAMPLE_RATE_HZ, 3),
-        "stems": {stem: level.describe() for stem, level in levels.items()},
+        "stems": files.describe(),
     }
 
 
-def _files(job: Assignment, stack: ExitStack) -> dict[str, soundfile.SoundFile]:
-    kind, subtype = _FORMATS[job.parameters["format"]]
-    return {
-        stem: stack.enter_context(
-            soundfile.SoundFile(
-                job.files[stem],
-                "w",
-                SAMPLE_RATE_HZ,
-                _CHANNELS,
-                format=kind,
-                subtype=subtype,
-                closefd=False,
-            )
-        )
-        for stem in STEMS
-    }
-
-
-class _Level:
-    """How loud a stem is."""
-
-    def __init__(self) -> None:
-        self._peak, self._power, self._count = 0.0, 0.0, 0
-
-    def add(self, y: NDArray[np.float32]) -> None:
-        if y.size:
-            self._peak = max(self._peak, float(np.abs(y).max()))
-            self._power += float(np.square(y, dtype=np.float64).sum())
-            self._count += y.size
-
-    def describe(self) -> dict[str, float]:
-        rms = (self._power / max(1, self._count)) ** 0.5
-        return {"peak": round(self._peak, 6), "rms": round(rms, 6)}
-
-
-Part = dict[str, NDArray[np.float32]]
 Parts = Generator[Step | Part, Tensors, int]
 
 
 def _by_masks(job: Assignment) -> Parts:
     """Separate by each stem's share of the power of each cell."""
     size, overlap, is_fixed = _frames(job.binding)
-    stft, spectra, mix, samples = Stft(_CHANNELS), Held(1), Held(0), 0
+    stft, spectra, mix, samples = Stft(CHANNELS), Held(1), Held(0), 0
     kept = Held(1)  # frames whose masks are not whole yet
     stems = [stem for stem in _given(job.binding) if stem != "other"]
-    inverse = {stem: Istft(_CHANNELS) for stem in stems}
+    inverse = {stem: Istft(CHANNELS) for stem in stems}
     joiner = Joiner(size - overlap)
     expected = job.sound.expected_samples or _UNSTATED
 
@@ -204,7 +160,7 @@ def _by_masks(job: Assignment) -> Parts:
             stem: inverse[stem].feed(frames * share)
             for stem, share in zip(stems, shares, strict=True)
         }
-        return _with_rest(made, mix)
+        return with_rest(made, mix)
 
     seen = False
     for block, is_last in _with_end(job.sound.blocks()):
@@ -226,23 +182,14 @@ def _by_masks(job: Assignment) -> Parts:
                 break
     if seen and (rest := joiner.finish()) is not None and rest.shape[-1]:
         yield parted(rest)
-    yield _with_rest({stem: inverse[stem].finish(samples) for stem in stems}, mix)
+    yield with_rest({stem: inverse[stem].finish(samples) for stem in stems}, mix)
     return samples
-
-
-def _with_rest(made: Part, mix: Held) -> Part:
-    """Add what the stems leave of the song, and silence for those that there are not."""
-    count = len(next(iter(made.values())))
-    song = mix.take(count) if count else np.zeros((0, _CHANNELS), np.float32)
-    rest = (song - sum(made.values())).astype(np.float32, copy=False)
-    silent = np.zeros_like(rest)
-    return {stem: rest if stem == "other" else made.get(stem, silent) for stem in STEMS}
 
 
 def _with_end(blocks: Iterator[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], bool]]:
     for block in blocks:
         yield block, False
-    yield np.zeros((0, _CHANNELS), np.float32), True
+    yield np.zeros((0, CHANNELS), np.float32), True
 
 
 def _frames(binding: Mapping[str, Any]) -> tuple[int, int, bool]:
@@ -262,7 +209,7 @@ def _given(binding: Mapping[str, Any]) -> list[str]:
 
 def _magnitudes(window: NDArray[np.complex64], frames: int) -> NDArray[np.float32]:
     """Return the row [1, channels, bins, frames] of a window, filled up with silence."""
-    row = np.zeros((1, _CHANNELS, BINS, frames), np.float32)
+    row = np.zeros((1, CHANNELS, BINS, frames), np.float32)
     row[0, :, :, : window.shape[1]] = np.abs(window).transpose(0, 2, 1)
     return row
 
@@ -291,10 +238,10 @@ def _by_windows(job: Assignment) -> Parts:
         waiting.put(block)
         while len(waiting) >= size or (is_last and len(waiting) > (size - hop if seen else 0)):
             window = waiting.look(size)
-            row = np.zeros((1, _CHANNELS, size), np.float32)
+            row = np.zeros((1, CHANNELS, size), np.float32)
             row[0, :, : len(window)] = window.T
             outputs = yield Step(min(0.98, samples / expected), {"mix": row})
-            stems = _stems(outputs["stems"], (1, len(STEMS), _CHANNELS, size))
+            stems = _stems(outputs["stems"], (1, len(STEMS), CHANNELS, size))
             is_end = len(window) < size
             waiting.take(len(window) if is_end else hop)
             seen = True
@@ -320,7 +267,7 @@ def _part(stems: NDArray[np.float32], order: list[str], mix: Held) -> Part:
         for k, stem in enumerate(order)
         if stem != "other"
     }
-    return _with_rest(made, mix)
+    return with_rest(made, mix)
 
 
 def baseline(tensors: Tensors, _parameters: Mapping[str, Any]) -> Tensors:
