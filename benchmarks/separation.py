@@ -25,8 +25,9 @@ import numpy as np
 import soundfile
 
 from server.separation.si_sdr import si_sdr
+from server.separation.stem_files import STEMS
 from server.separation.stft import HOP, N_FFT, SAMPLE_RATE_HZ, Istft, Stft
-from server.tasks.separation import SEPARATION, STEMS
+from server.tasks.separation import SEPARATION
 from tests.tasks.working import do, noise
 
 MOST_OFF = 1e-4

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from server.errors import BadModel
 from server.separation.si_sdr import si_sdr
+from server.separation.stem_files import STEMS
 from server.sound_errors import SoundTooShort
 from server.tasks.contract import Signature, TensorSpec
-from server.tasks.separation import DEMUCS_ORDER, SEPARATION, STEMS, bind
+from server.tasks.separation import DEMUCS_ORDER, SEPARATION, bind
 from server.tasks.task import Tensors
 from tests.tasks.working import do, noise, wav
 
