@@ -8,7 +8,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +16,9 @@ import msgspec
 from quart import Blueprint, Response
 
 from server.errors import BadSignature, MalformedRequest, Overload, ScopeMissing, ServerError
+from server.inference.contracts import Contracts
 from server.web.v1.docs_page import page
+from server.web.v1.openapi_tasks import with_tasks
 from server.web.v1.operation import Answer, Operation, Parameter
 from server.web.v1.operations import OPERATIONS
 from server.web.v1.schemas import REF
@@ -60,18 +62,41 @@ _PROBLEM_SCHEMA = {
 }
 
 
-def openapi_routes() -> Blueprint:
+class Described:
+    """The description as it is sent: made when it is first asked for, once the tasks are known.
+
+    Parameters
+    ----------
+    contracts : callable
+        Returns the tasks.
+    """
+
+    def __init__(self, contracts: Callable[[], Awaitable[Contracts]]) -> None:
+        self._contracts = contracts
+        self._operations = document(OPERATIONS)
+        self._made: tuple[str, str] | None = None
+
+    async def texts(self) -> tuple[str, str]:
+        """Return the document for programs and the page for people."""
+        if self._made is None:
+            whole = with_tasks(self._operations, await self._contracts())
+            self._made = json.dumps(whole, separators=(",", ":")), page(whole)
+        return self._made
+
+
+def openapi_routes(contracts: Callable[[], Awaitable[Contracts]]) -> Blueprint:
     """Build the routes."""
     bp = Blueprint("openapi", __name__)
-    described = document(OPERATIONS)
-    text, shown = json.dumps(described, separators=(",", ":")), page(described)
+    described = Described(contracts)
 
     @bp.get("/openapi.json")
     async def openapi() -> Response:
+        text, _ = await described.texts()
         return Response(text, content_type=_JSON)
 
     @bp.get("/docs")
     async def docs() -> Response:
+        _, shown = await described.texts()
         response = Response(shown, content_type="text/html; charset=utf-8")
         policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
         response.headers["Content-Security-Policy"] = policy
