@@ -19,6 +19,7 @@ from typing import Any
 
 from server.digest import Digest
 from server.errors import BadModel, Overload, ServerError, StorageFull, WorkerFailed
+from server.gate.refusals import shown
 from server.inference.judges import judges
 from server.inference.process import Child
 from server.inference.sandbox import Rights
@@ -172,7 +173,7 @@ class Intake:
             VERDICTS.labels("ready").inc()
             _log.info("model ready", extra=fields | {"seconds": seconds})
         except _CLIENT_PART as error:
-            if not await self._registry.reject(model, error.detail):
+            if not await self._registry.reject(model, error.detail, {"refusal": _told(error)}):
                 declared_anew = True
                 return
             VERDICTS.labels(bounded(_code(error))).inc()
@@ -276,6 +277,14 @@ def _code(error: ServerError) -> str:
     """Return the code of a refusal, as a label: a child may have said anything."""
     code = error.members.get("reason")
     return code if isinstance(code, str) and _CODE.fullmatch(code) else error.slug
+
+
+def _told(error: ServerError) -> dict[str, str]:
+    """Return the code and the place of a refusal, as they may stand in an answer."""
+    found = {"reason": _code(error)}
+    if isinstance(where := error.members.get("where"), str) and where:
+        found["where"] = shown(where)
+    return found
 
 
 def _verdict(told: Any) -> dict[str, int]:
