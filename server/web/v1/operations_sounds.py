@@ -16,6 +16,7 @@ from server.errors import (
     UnusableInput,
     WorkerFailed,
 )
+from server.model_errors import UnservedFormat
 from server.signing.principal import Scope
 from server.sound_errors import UnreadableSound
 from server.web.v1.forms import MAX_SOUNDS
@@ -60,8 +61,15 @@ SOUND_OPERATIONS = (
         answers={200: (SoundPrediction, SoundPredictions, TensorPrediction)},
         lines=(SoundPrediction, SoundRefusal),
         problems=(
-            *(ModelNotFound, AliasNotFound, ModelState, ModelDisabled, BadModel, ModelNotReady),
-            *(UnusableInput, UnreadableSound, TooLarge, WorkerFailed, DeadlinePassed),
+            *(ModelNotFound, AliasNotFound, ModelState, ModelDisabled, BadModel, UnservedFormat),
+            *(
+                ModelNotReady,
+                UnusableInput,
+                UnreadableSound,
+                TooLarge,
+                WorkerFailed,
+                DeadlinePassed,
+            ),
         ),
         parameters=(
             Parameter("receipt", "`1`: with a receipt.", _FLAG),
