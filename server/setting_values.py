@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from server.known_secrets import is_known
+
 MIN_SECRET_BYTES = 16
 NEVER = datetime.max.replace(tzinfo=UTC)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -139,4 +141,6 @@ def read_tokens(environ: Mapping[str, str], faults: list[str]) -> tuple[str, ...
         faults.append("SIGNING_TOKEN is not set, nor KEYS_FILE: no request could be verified")
     if any(len(token.strip().encode()) < MIN_SECRET_BYTES for token in tokens):
         faults.append(f"a signing token is shorter than {MIN_SECRET_BYTES} bytes")
+    elif any(is_known(token.strip().encode()) for token in tokens):
+        faults.append("a signing token is one that everybody knows: `openssl rand -hex 32` is none")
     return tokens

@@ -51,7 +51,7 @@ class Jobs:
             Its digest or its name; without one the task's baseline answers.
         priority : int
             Higher ones are done first.
-        parameters
+        **parameters : Any
             Of the task.
 
         Returns

@@ -77,6 +77,8 @@ def test_a_file_of_tokens_that_everybody_may_open_is_refused(tmp_path: Path, mod
         ({}, "SIGNING_TOKEN is not set"),
         ({"SIGNING_TOKEN": ""}, "SIGNING_TOKEN is not set"),
         ({"SIGNING_TOKEN": "fifteen bytes.."}, "shorter than 16 bytes"),
+        ({"SIGNING_TOKEN": "changemechangeme"}, "everybody knows"),
+        ({"SIGNING_TOKEN": "correct horse battery staple"}, "everybody knows"),
         ({"SIGNING_TOKEN": TOKEN, "SIGNING_TOKEN_FILE": "/x"}, "both set"),
         ({"SIGNING_TOKEN_FILE": "/nowhere/at/all"}, "cannot be read"),
         ({"SIGNING_TOKEN_FILE": "/dev/null"}, "holds no token"),

@@ -5,7 +5,6 @@ importing them. What it makes of a sound can be kept and given again, see `front
 kept here.
 """
 
-import ctypes
 import io
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,17 +22,16 @@ from server.audio.spectrum import SAMPLE_RATE_HZ
 from server.errors import UnusableInput
 from server.inference.child import Handler, serve, to_array, to_part
 from server.inference.frames import Message
+from server.inference.malloc import keep_memory
 from server.tasks.table import TASKS
 from server.tasks.task import Call
 
 _KNOWN, _VALUE = "known:", "value:"
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_KEPT_BYTES = 16 << 20
 
 
 def start(_config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Describe what can be predicted, with every table of the frontends built."""
-    _keep_memory()
+    keep_memory()
     _warm_up()
     described = {
         "tasks": {name: asdict(task.contract) for name, task in TASKS.items()},
@@ -110,18 +108,6 @@ def decode(message: Message) -> Message:
     binding = message.fields["binding"]
     outputs = {part.name: to_array(part) for part in message.parts}
     return Message({"reply": TASKS[binding["task"]].decode(outputs, binding)})
-
-
-def _keep_memory() -> None:
-    """Have glibc keep what a call has freed for the next, instead of giving it back each time.
-
-    A call for 30 s works on 13 MB. Getting them anew took 2,700 page faults and 5 to 10 % of its
-    time.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            libc.mallopt(parameter, _KEPT_BYTES)
 
 
 def _warm_up() -> None:

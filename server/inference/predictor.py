@@ -25,6 +25,7 @@ from server.errors import (
     UnusableInput,
 )
 from server.inference.admission import Admission, Asker
+from server.inference.bounds import check_bounds
 from server.inference.frames import Part
 from server.inference.intake import Intake
 from server.inference.pool import ChildPool
@@ -232,6 +233,7 @@ class Predictor:
         self, model: ReadyModel, rows: Sequence[Sequence[Part]], *, asker: Asker
     ) -> list[list[Part]]:
         """Run a model on several rows, in the place of one call; the first that fails ends all."""
+        check_bounds(rows, model.binding)
         async with self._place(model, asker):
             return await self._workers.predict_rows(model.digest, model.record, rows)
 

@@ -26,6 +26,7 @@ from server.audio.decode import open_sound
 from server.audio.source import Shape
 from server.inference.child import Handler, serve, to_array, to_part
 from server.inference.frames import Message, Part
+from server.inference.malloc import keep_memory
 from server.tasks.contract import Contract
 from server.tasks.table import TASKS
 from server.tasks.task import Assignment, Step, Task, Tensors, Work
@@ -36,6 +37,7 @@ _READ_BYTES = 1 << 20
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Open the sound, warm up and stand ready to begin."""
+    keep_memory()
     task: Task = TASKS[config["task"]]
     contract = task.contract
     files = {item.name: config[f"{item.name}_fd"] for item in contract.artifacts}

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from server.known_secrets import is_known
 from server.signing.keyring import TOKEN_ID, Algorithm, Key, KeyRing
 from server.signing.principal import Grants, Limits, Scope
 
@@ -193,6 +194,8 @@ def _material(text: object, algorithm: Algorithm, where: str) -> bytes:
             raise KeyFault(f"{where} must be the 32 bytes of an Ed25519 public key")
     elif len(raw) < MIN_SECRET_BYTES[algorithm]:
         raise KeyFault(f"{where} must have at least {MIN_SECRET_BYTES[algorithm]} bytes")
+    elif is_known(raw):
+        raise KeyFault(f"{where} is one that everybody knows: make it of random bytes")
     return raw
 
 

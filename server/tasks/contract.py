@@ -5,6 +5,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 _WIDE = ("int64", "uint32", "uint64")
+# what a model of a type can hold, where that is less than what is fed to it
+_BOUNDS = {
+    "bool": (0, 1),
+    **{f"int{bits}": (-(1 << bits - 1), (1 << bits - 1) - 1) for bits in (8, 16)},
+    **{f"uint{bits}": (0, (1 << bits) - 1) for bits in (8, 16, 32)},
+    "uint64": (0, (1 << 63) - 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,11 @@ class TensorSpec:
         if "float" in self.dtype:
             return "float32"
         return "int64" if self.dtype in _WIDE else "int32"
+
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """Least and largest whole number that the model takes; None where all that are fed are."""
+        return _BOUNDS.get(self.dtype)
 
     def describe(self) -> dict[str, Any]:
         """Return the spec as JSON values."""

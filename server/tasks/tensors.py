@@ -40,7 +40,12 @@ def bind(signature: Signature, manifest: Mapping[str, Any]) -> dict[str, Any]:
         "task": "tensors",
         "takes": "tensors",
         "inputs": [
-            {"tensor": spec.name, "shape": list(spec.shape), "dtype": spec.fed}
+            {
+                "tensor": spec.name,
+                "shape": list(spec.shape),
+                "dtype": spec.fed,
+                **({} if spec.bounds is None else {"bounds": list(spec.bounds)}),
+            }
             for spec in signature.inputs
         ],
         "outputs": [{"tensor": spec.name, "shape": list(spec.shape)} for spec in signature.outputs],

@@ -63,6 +63,7 @@ def main(folder: Path) -> None:
     save("tokens", _tokens(), TOKENS)
     save("echo", _echo(), ending="keras")
     save("wide", _wide(), ending="keras")
+    save("narrow", _narrow(), ending="keras")
     lambda_input = keras.Input((58,), name="features")
     doubled = keras.layers.Lambda(lambda x: x * 2)(lambda_input)
     save("lambda", keras.Model(lambda_input, keras.layers.Dense(10)(doubled)), ending="keras")
@@ -142,6 +143,15 @@ def _echo() -> Any:
     row, picture = keras.Input((58,), name="features"), keras.Input((32, 40, 1), name="spectrogram")
     joined = keras.layers.Concatenate(name="fed")([row, keras.layers.Flatten()(picture)])
     return keras.Model([row, picture], joined)
+
+
+def _narrow() -> Any:
+    """Build a model of bytes and switches, which answers the sum of each."""
+    bytes_ = keras.Input((3,), name="bytes", dtype="uint8")
+    switches = keras.Input((3,), name="switches", dtype="bool")
+    as_floats = [keras.layers.Rescaling(1.0)(x) for x in (bytes_, switches)]
+    sums = [keras.ops.sum(x, axis=1, keepdims=True) for x in as_floats]
+    return keras.Model([bytes_, switches], keras.layers.Concatenate(name="sums")(sums))
 
 
 def _sequential(head: dict[str, Values]) -> Any:

@@ -69,6 +69,17 @@ def test_a_short_token_is_told(new_server: New) -> None:
     assert "short and sweet" not in said
 
 
+def test_a_token_that_everybody_knows_is_told(new_server: New, tmp_path: Path) -> None:
+    known = "your-secret-token-here-2026"
+    said = _fails(new_server(SIGNING_TOKEN=known))
+    assert "everybody knows" in said
+    assert known not in said
+    (tmp_path / "tokens").write_text(f"a good one of more than sixteen bytes\n{known}\n")
+    (tmp_path / "tokens").chmod(0o600)
+    said = _fails(new_server(SIGNING_TOKEN="", SIGNING_TOKEN_FILE=str(tmp_path / "tokens")))
+    assert "everybody knows" in said
+
+
 def test_an_empty_token_file_is_told(new_server: New, tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("\n \n")
     (tmp_path / "tokens").chmod(0o600)

@@ -354,6 +354,19 @@ def test_whole_numbers_are_fed_as_such(server: Server, tiny: TinyModels) -> None
     assert problem_of(call(server, digest, {"tokens": [0.5]}), 422) == "unusable-input"
 
 
+def test_no_number_is_taken_for_another_by_a_narrow_type(server: Server, tiny: TinyModels) -> None:
+    digest = server.host(tiny.path("narrow.keras").read_bytes(), TENSORS)
+    good = {"bytes": [255, 0, 1], "switches": [1, 0, 1]}
+    assert output(call(server, digest, good)) == [256.0, 2.0]
+    for name, value in [("bytes", 256), ("bytes", -1), ("switches", 2), ("switches", -1)]:
+        answer = call(server, digest, good | {name: [value, 0, 0]})
+        assert problem_of(answer, 422) == "unusable-input"
+        assert f"{name!r} takes whole numbers from 0" in answer.json()["detail"]
+        given = np.array([[255, 0, 1], [value, 0, 0]], np.int32)
+        raw = given if name == "switches" else given[::-1]
+        assert problem_of(send(server, digest, raw.tobytes()), 422) == "unusable-input"
+
+
 def test_a_number_that_the_model_cannot_look_up_fails_alone(
     server: Server, tiny: TinyModels
 ) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-SECRET = bytes(range(32))
+SECRET = hashlib.sha256(b"shared by the tests").digest()
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32, 64)))
 PUBLIC = PRIVATE.public_key().public_bytes_raw()
 TAG = "spectrogrampredictor"

@@ -1,6 +1,7 @@
 """server/signing/keyfile.py and keyedits.py: keys by name, as fresh as their file."""
 
 import base64
+import hashlib
 import json
 import os
 import resource
@@ -22,7 +23,8 @@ from server.signing.keyring import PAYLOAD_SALT, Algorithm, Key, KeyRing
 from server.signing.principal import EVERYTHING, Dialect, Limits, Principal, Scope
 
 NOW = 1_800_000_000.0
-SECRET = base64.b64encode(bytes(32)).decode()
+RAW = hashlib.sha256(b"a secret of these tests").digest()
+SECRET = base64.b64encode(RAW).decode()
 TOKEN = "a token of more than sixteen bytes"
 GOOD: dict[str, Any] = {
     "id": "notebook",
@@ -64,7 +66,7 @@ def test_a_key_is_read_with_all_it_says() -> None:
     assert key == Key(
         "notebook",
         Algorithm.HMAC_SHA256,
-        bytes(32),
+        RAW,
         {Scope.REGISTER: ("*",), Scope.PREDICT: ("3f2a*", "??00*")},
         not_before=1793491200.0,
         not_after=1798761600.0,
@@ -77,9 +79,9 @@ def test_a_key_is_read_with_all_it_says() -> None:
 @pytest.mark.parametrize(
     ("entry", "raw"),
     [
-        ({"algorithm": "ed25519", "public_key": SECRET}, bytes(32)),
+        ({"algorithm": "ed25519", "public_key": SECRET}, RAW),
         ({"algorithm": "itsdangerous", "secret": TOKEN}, TOKEN.encode()),
-        ({"algorithm": "hmac-sha256", "secret": SECRET}, bytes(32)),
+        ({"algorithm": "hmac-sha256", "secret": SECRET}, RAW),
     ],
 )
 def test_each_algorithm_has_its_own_material(entry: dict[str, str], raw: bytes) -> None:
@@ -101,6 +103,11 @@ def test_a_file_without_keys_is_good() -> None:
         *(({"secret": text}, "at least 32") for text in ("", base64.b64encode(bytes(31)).decode())),
         *(({"secret": text}, "missing") for text in (None, 5)),
         ({"algorithm": "itsdangerous", "secret": "fifteen bytes.."}, "at least 16"),
+        ({"algorithm": "itsdangerous", "secret": "change me, please!"}, "everybody knows"),
+        *(
+            ({"secret": base64.b64encode(raw).decode()}, "everybody knows")
+            for raw in (bytes(32), bytes(range(32)))
+        ),
         ({"algorithm": "ed25519"}, "unknown members"),
         ({"public_key": SECRET}, "unknown members"),
         ({"surprise": 1}, "unknown members"),

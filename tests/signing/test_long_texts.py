@@ -70,3 +70,32 @@ def test_among_many_texts_none_is_left_in_the_body() -> None:
     body = itsdangerous.Signer(TOKEN, salt=b"itsdangerous").sign(json.dumps(value))
     fields = open_payload(body, KEYS, path="/", now=0, max_age_s=1, parse=PARSE).fields
     assert fields == value
+
+
+def test_a_long_text_with_escapes_is_read_as_json_reads_it() -> None:
+    plain = "QUJD/+" * 300_000
+    for escaped in (plain.replace("/", "\\/"), plain.replace("+", "\\u002B")):
+        assert opened(f'{{"data": "{escaped}", "ext": "wav"}}') == {"data": plain, "ext": "wav"}
+
+
+VERY_LONG = "QUJD" * 300_000  # more than a payload may hold beside the fields that may be long
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f'{{"x": "{VERY_LONG}"}}', f'{{"data": ["{VERY_LONG}"]}}', f'{{"{VERY_LONG}": 1}}'),
+        *(f'{{"data": "{LONG}", "x": "{VERY_LONG}"}}', f'{{"data": "{VERY_LONG}", "x": "\\""}}'),
+        *('{"data": ' + "[" * 1_100_000, '{"x": ' + "9" * 1_100_000 + "}"),
+        '{"data": [' + '"x",' * 300_000 + '"x"]}',
+    ],
+    ids=lambda text: text[:20],
+)
+def test_what_is_long_besides_is_refused_unread(text: str) -> None:
+    with pytest.raises(MalformedRequest, match="too long"):
+        opened(text)
+
+
+def test_a_payload_without_long_fields_is_short() -> None:
+    with pytest.raises(MalformedRequest, match="too long"):
+        parse_fields(json.dumps({"hash": VERY_LONG}).encode())

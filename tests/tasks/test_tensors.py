@@ -52,6 +52,21 @@ def test_every_float_is_fed_as_float32_and_whole_numbers_stay_whole(
     assert item["dtype"] == fed
 
 
+@pytest.mark.parametrize(
+    ("declared", "bounds"),
+    [
+        *(("bool", [0, 1]), ("uint8", [0, 255]), ("int8", [-128, 127]), ("uint16", [0, 65535])),
+        *(("int16", [-32768, 32767]), ("uint32", [0, 2**32 - 1]), ("uint64", [0, 2**63 - 1])),
+        *(("int32", None), ("int64", None), ("float32", None)),
+    ],
+)
+def test_a_type_that_is_narrower_than_what_is_fed_has_its_bounds(
+    declared: str, bounds: list[int] | None
+) -> None:
+    (item,) = bound(TensorSpec("x", (None, 3), declared))["inputs"]
+    assert item.get("bounds") == bounds
+
+
 def test_open_axes_stay_open() -> None:
     (item,) = bound(TensorSpec("x", (None, None, 128), "float32"))["inputs"]
     assert item["shape"] == [None, None, 128]

@@ -4,10 +4,13 @@ import base64
 import itertools
 import json
 import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+import simdjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -121,9 +124,50 @@ def test_a_tensor_may_have_any_name(name: str) -> None:
     assert (part.name, numbers(part).item()) == (name, 7)
 
 
-def test_lists_of_another_nesting_with_as_many_numbers_are_taken_in_order() -> None:
-    (part,) = call({"x": [[1], 2, [[3]]]}, tensor(shape=[3, 1]))
-    assert numbers(part).ravel().tolist() == [1, 2, 3]
+RAGGED = [
+    *([[1], 2, [[3]]], [[1, 2], [3], [4, 5, 6]], [[1, 2], [3, [4]]], [[[1], 2], [3, 4]]),
+    *([1, [2]], [[1], [2, 3]], [[1, 2], [3]], [[1, 2], 3, 4, 5], [[[]], [1]]),
+    [[[1, 2], [3, 4]], [[5, 6], [7], [8]]],
+]
+
+
+@pytest.mark.parametrize("name", ["x", "x[0]", 'a "quoted", {braced} [name', "x\\"])
+@pytest.mark.parametrize("nested", RAGGED, ids=str)
+def test_lists_that_are_no_tensor_are_refused(nested: Any, name: str) -> None:
+    count = len(np.array(str(nested).replace("[", "").replace("]", "").split(",")))
+    shapes: list[Shape] = [[None], [None, None], [count], [count, 1], [3, 2]]
+    for shape in shapes:
+        with pytest.raises(UnusableInput, match="equally long"):
+            call({name: nested}, tensor(name, shape=shape))
+
+
+@pytest.mark.parametrize("name", ["x[0]", 'a "quoted", {braced} [name', "x\\"])
+def test_a_name_with_brackets_keeps_no_tensor_out(name: str) -> None:
+    (part,) = call({name: [[1, 2], [3, 4]]}, tensor(name, shape=[2, 2]))
+    assert numbers(part).tolist() == [[[1, 2], [3, 4]]]
+
+
+def test_the_lists_of_a_picture_are_not_gone_through_one_by_one() -> None:
+    picture = np.random.default_rng(5).standard_normal((235, 335, 1)).tolist()
+    text = json.dumps({"inputs": {"x": picture}, "_path": "/v1/models", "_ts": 1.5}).encode()
+
+    def least(read: Callable[[bytes], object]) -> float:
+        times = []
+        for _ in range(7):
+            start = time.process_time()
+            read(text)
+            times.append(time.process_time() - start)
+        return min(times)
+
+    # reading each list as an object would take 25 times as long
+    assert least(parse_call) < 6 * least(lambda given: simdjson.Parser().parse(given))
+
+
+def test_lists_that_begin_as_a_tensor_of_any_memory_are_refused() -> None:
+    row = [0] * 1000
+    nested = [[[[row] + [0] * 999] + [0] * 999] + [0] * 999]
+    with pytest.raises(UnusableInput, match="equally long"):
+        call({"x": nested}, tensor(shape=[None] * 5))
 
 
 # numbers that do not fit
@@ -138,9 +182,8 @@ def test_lists_of_another_nesting_with_as_many_numbers_are_taken_in_order() -> N
         ([[[[1]]]], [1], "4 axes"),
         ([], [1], "axis 0"),
         ([[], []], [2, None], "axis 1"),
-        ([[1], [2, 3]], [2, 1], "3 values"),
-        ([[1, 2], [3]], [None, None], "3 values"),
-        ([[1, 2], 3, 4, 5], [None, None], "5 values"),
+        ([[], [1]], [2, None], "axis 1"),
+        ([[1], []], [2, None], "1 values"),
         ({"shape": [2], "base64": "AAAAAA=="}, [2], "1 values"),
         ({"shape": [2], "base64": "AAAAAAAAAA=="}, [2], "1.75 values"),
         ({"shape": [3], "base64": ""}, [2], "axis 0"),

@@ -7,8 +7,7 @@
                        "<tensor>": {"shape": [...], "base64": "<float32>"}}}
 
 Shapes are without the batch axis; a leading 1 may be given. Numbers in lists are read into one
-buffer by a parser in C, without a Python object for each: lists of another nesting that hold as
-many numbers as the shape asks are taken in row-major order.
+buffer by a parser in C, without a Python object for each.
 """
 
 import math
@@ -22,8 +21,8 @@ from server.errors import MalformedRequest, TooLarge, UnusableInput
 from server.inference.frames import ITEM_BYTES, Part
 from server.web.base64_field import decode_base64
 from server.web.signed import THREAD_BYTES
+from server.web.v1.nesting import MAX_RANK, check_nesting, shape_of
 
-_MAX_RANK = 8
 _LARGEST_WHOLE = 1 << 53  # above it not every whole number is a float
 _MAX_FIELDS = 64
 KEPT_BYTES = THREAD_BYTES  # texts up to this are read in the event loop alone, by one parser
@@ -39,7 +38,7 @@ class Numbers:
     data : memoryview
         float64, row-major.
     shape : tuple of int
-        Lengths of the lists, outermost first, as the first of each says.
+        Lengths of the lists, outermost first.
     """
 
     def __init__(self, nested: simdjson.Array, name: str) -> None:
@@ -47,12 +46,7 @@ class Numbers:
             self.data = memoryview(nested.as_buffer(of_type="d")).cast("B").toreadonly()
         except (TypeError, ValueError, RuntimeError) as error:
             raise MalformedRequest(f"inputs.{name} must hold numbers only") from error
-        shape: list[int] = []
-        inner: object = nested
-        while isinstance(inner, simdjson.Array) and len(shape) <= _MAX_RANK:
-            shape.append(len(inner))
-            inner = inner[0] if len(inner) else None
-        self.shape = tuple(shape)
+        self.shape = shape_of(nested)
 
     @property
     def size(self) -> int:
@@ -77,7 +71,7 @@ class Packed:
         if set(fields) != {"base64", "shape"} or not isinstance(text, str):
             raise MalformedRequest(f"inputs.{name} must hold `shape` and `base64`")
         listed: list[Any] = [None]
-        if isinstance(shape, simdjson.Array) and len(shape) <= _MAX_RANK:
+        if isinstance(shape, simdjson.Array) and len(shape) <= MAX_RANK:
             listed = shape.as_list()
         axes = tuple(axis for axis in listed if type(axis) is int and axis >= 0)
         if len(axes) != len(listed):
@@ -90,7 +84,7 @@ class Packed:
         return len(self.text) // 5
 
 
-def parse_call(text: bytes) -> dict[str, Any]:
+def parse_call(payload: bytes | memoryview) -> dict[str, Any]:
     """Read the JSON of a call: texts and numbers as they are, `inputs` as `Numbers` and `Packed`.
 
     Raises
@@ -99,7 +93,10 @@ def parse_call(text: bytes) -> dict[str, Any]:
         If it is no JSON object, names a field twice, or holds anything else.
     TooLarge
         If it holds more values than a tensor may have.
+    UnusableInput
+        If lists in lists are no tensor.
     """
+    text = bytes(payload)
     # each value takes two bytes at least: only a text that could hold too many is counted
     if len(text) > 2 * _MAX_VALUES and text.count(b",") >= _MAX_VALUES:
         raise TooLarge(f"a call holds at most {_MAX_VALUES} values", limit=_MAX_VALUES)
@@ -114,6 +111,8 @@ def parse_call(text: bytes) -> dict[str, Any]:
         if name == "inputs" and isinstance(value, simdjson.Object):
             inputs = members(value, "inputs")
             fields[name] = {tensor: _given(item, tensor) for tensor, item in inputs.items()}
+            nested = {n[:40]: i for n, i in inputs.items() if isinstance(i, simdjson.Array)}
+            check_nesting(text, document, nested)
         elif isinstance(value, simdjson.Object | simdjson.Array):
             raise MalformedRequest(f"the field {name[:40]!r} must be a text or a number")
     return fields

@@ -16,6 +16,7 @@ import simdjson
 
 from server.errors import MalformedRequest, TooLarge
 from server.web.base64_field import decode_base64
+from server.web.v1.nesting import check_nesting
 from server.web.v1.tensor_bodies import KEPT_BYTES, Numbers, members, parsed
 from server.web.v2.datatypes import BYTES, packed
 
@@ -110,6 +111,8 @@ async def read_call(body: bytes, header: str | None) -> Call:
         If it does not follow the protocol.
     TooLarge
         If there is more JSON than the server reads.
+    UnusableInput
+        If lists in lists are no tensor.
     """
     size = _json_size(header, len(body))
     if size > _MAX_JSON_BYTES:
@@ -144,9 +147,14 @@ def _read(text: bytes, binary: memoryview) -> Call:
     if not isinstance(asked_id, str) or len(asked_id) > _MAX_NAME:
         raise MalformedRequest(f"`id` is a text of at most {_MAX_NAME} characters")
     inputs = []
+    nested = {}
     for item in _list(fields.get("inputs"), "inputs"):
-        given, binary = _input(_object(item, "an input"), binary)
+        read = _object(item, "an input")
+        given, binary = _input(read, binary)
         inputs.append(given)
+        if isinstance(given.data, Numbers):
+            nested[given.name[:40]] = read["data"]
+    check_nesting(text, document, nested)
     if not inputs or len({given.name for given in inputs}) != len(inputs):
         raise MalformedRequest("`inputs` lists the tensors of the call, each of them once")
     if binary:

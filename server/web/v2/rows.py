@@ -95,6 +95,11 @@ def _cut(given: Given, item: Mapping[str, Any]) -> list[Part]:
     data: bytes | memoryview
     if isinstance(given.data, Numbers):
         _check_size(given, len(given.data.data), ITEM_BYTES["float64"])
+        if given.data.shape not in (given.shape, (math.prod(given.shape),)):
+            raise MalformedRequest(
+                f"the tensor {given.name!r} is sent as lists of {list(given.data.shape)}; its "
+                f"shape is {list(given.shape)}"
+            )
         data, dtype = as_asked(given.data.data, dtype, given.name)
     else:
         data = given.data

@@ -1,0 +1,1 @@
+"""Songs taken apart: transforms, masks, and how good the parts are."""
