@@ -119,6 +119,18 @@ def test_answers_are_as_they_are_described(
         assert set(schemas[name]["required"]) <= set(entry)
     row = send(server, "/v1/frontends/gtzan-58@1", short_wav, ALL, content_type="audio/wav")
     check(described, "post", "/v1/frontends/{name}", row)
+    job = send(server, "/v1/jobs", short_wav, ALL, query="task=midi", content_type="audio/wav")
+    check(described, "post", "/v1/jobs", job)
+    with server.client() as http:
+        token = ask(server, "POST", "/v1/tokens", {"scopes": ["predict"]}).json()["token"]
+        bearer = {"Authorization": f"Bearer {token}", "Prefer": "wait=60"}
+        sent = {"content": short_wav, "params": {"task": "midi"}, "headers": bearer}
+        done = http.post("/v1/jobs", **sent)  # type: ignore[arg-type]  # a mapping of several types
+    assert done.json()["result"]["outputs"]
+    check(described, "post", "/v1/jobs", done)
+    check(described, "get", "/v1/jobs/{name}", ask(server, "GET", job.headers["location"]))
+    check(described, "get", "/v1/jobs", ask(server, "GET", "/v1/jobs"))
+    check(described, "get", "/v1/tasks", ask(server, "GET", "/v1/tasks"))
     known = ask(server, "GET", "/.well-known/spectrogrampredictor-receipts")
     check(described, "get", "/.well-known/spectrogrampredictor-receipts", known)
 
