@@ -21,6 +21,7 @@ from server.web.v1.docs_page import page
 from server.web.v1.openapi_tasks import with_tasks
 from server.web.v1.operation import Answer, Operation, Parameter
 from server.web.v1.operations import OPERATIONS
+from server.web.v1.operations_answers import HEADERS, LINKS
 from server.web.v1.schemas import REF
 
 _PROBLEM = {"$ref": REF.format(name="Problem")}
@@ -151,7 +152,7 @@ def _operation(one: Operation, of_kind: dict[str, Any]) -> dict[str, Any]:
         "summary": one.text,
         "description": _needs(one, signed=signed),
         "tags": [_tag(one)],
-        "parameters": [*map(_in_path, re.findall(r"{(\w+)}", one.path))]
+        "parameters": [*(_in_path(name, kind) for name, kind in one.in_path.items())]
         + [_parameter(each) for each in one.parameters],
         "responses": _answers(one, of_kind, signed=signed),
         "security": _SIGNED if signed else [],
@@ -163,7 +164,7 @@ def _operation(one: Operation, of_kind: dict[str, Any]) -> dict[str, Any]:
     if one.form is not None:
         content["multipart/form-data"] = {"schema": one.form}
     if content:
-        told["requestBody"] = {"required": True, "content": content}
+        told["requestBody"] = {"required": one.needs_body, "content": content}
     return told
 
 
@@ -182,8 +183,8 @@ def _id(one: Operation) -> str:
     return "_".join([one.method.lower(), *words])
 
 
-def _in_path(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _in_path(name: str, kind: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": kind}
 
 
 def _parameter(each: Parameter) -> dict[str, Any]:
@@ -208,6 +209,14 @@ def _answers(one: Operation, of_kind: dict[str, Any], *, signed: bool) -> dict[s
         told["200"]["content"][kind] = {"schema": _plain(kind)}
     if one.lines:
         told["200"]["content"][_LINES] = {"schema": _any_of(one.lines, of_kind)}
+    for status in one.answers:
+        for header, text in HEADERS.get(_id(one), {}).items():
+            said = {"description": text, "required": True, "schema": {"type": "string"}}
+            told[str(status)].setdefault("headers", {})[header] = said
+    for target, parameters in LINKS.get(_id(one), {}).items():
+        link = {"operationId": target, "parameters": parameters}
+        for status in (status for status, kind in one.answers.items() if kind is not None):
+            told[str(status)].setdefault("links", {})[target] = link
     by_status: dict[int, list[str]] = {}
     for problem in (*(_ALWAYS if signed else ()), *one.problems):
         by_status.setdefault(problem.status, []).append(f"`{problem.slug}`: {problem.title}")
