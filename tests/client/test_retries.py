@@ -10,7 +10,7 @@ import pytest
 from spectrogrampredictor import AsyncClient, Client, HmacKey, Problem, Retries
 from tests.client.test_auth import opened
 
-KEY = HmacKey("shared", bytes(range(32)))
+KEY = HmacKey("shared", SECRET)
 RESET, REFUSED = httpx.ReadError("reset"), httpx.ConnectError("refused")
 SOON = Retries(tries=3)
 
