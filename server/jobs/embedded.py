@@ -273,11 +273,12 @@ class EmbeddedQueue:
             book = Book(connection, self._clock(), self._terms)
             result = work(book)
             happened.extend(book.happened)
-            counted.update(rows.unfinished(connection))
+            if any(kind is not Kind.PROGRESS for _, kind in happened):
+                counted.update(rows.unfinished(connection))
             return result
 
         result: T = await self._engine.write(change)
-        self.unfinished = counted
+        self.unfinished = counted or self.unfinished
         for job, kind in happened:
             self._bell.ring(job)
             if kind in _WAKING:

@@ -271,6 +271,7 @@ def test_events_come_over_http2_as_well(server: Server, one: Customer, long_soun
 
 def test_a_place_that_is_none_is_refused(one: Customer, done: dict[str, Any]) -> None:
     path = f"{JOBS}/{done['id']}/events"
+    assert one.ask("HEAD", path).headers["content-type"] == "text/event-stream"
     answer = one.ask("GET", path, headers={"Last-Event-ID": "first"})
     assert problem_of(answer, 400) == "malformed-request"
 
@@ -460,3 +461,27 @@ def test_an_expired_signature_and_none_are_refused(server: Server, tune: bytes) 
             answer = http.post(JOBS, content=tune, headers=headers)
             assert answer.status_code in (400, 401)
         assert problem_of(http.get(f"{JOBS}/{'0' * 32}/events"), 401) == "bad-signature"
+
+
+def test_every_task_that_has_a_baseline_answers_in_every_format(
+    one: Customer, server: Server
+) -> None:
+    """Whatever tasks there are: none is named here."""
+    song = sounds.encode(sounds.song(6.0))
+    tasks = one.ask("GET", "/v1/tasks").json()["tasks"]
+    by_job = [task for task in tasks if task["answers"] == "job" and task["baseline"]]
+    assert len(by_job) > 3
+    for task in by_job:
+        formats = [p["choices"] for p in task["parameters"] if p["name"] == "format"] or [[""]]
+        for chosen in formats[0]:
+            query = f"task={task['name']}" + (f"&format={chosen}" if chosen else "")
+            done = one.submit(song, query, Prefer="wait=60").json()
+            assert done["state"] == "done", (task["name"], done["problem"])
+            assert done["result"]["baseline"] == task["baseline"]
+            artifacts = done["result"]["artifacts"]
+            assert list(artifacts) == [item["name"] for item in task["artifacts"]]
+            for name, kept in artifacts.items():
+                assert kept["bytes"] > 0, (task["name"], name)
+                assert kept["media_type"] != "application/octet-stream"
+                file = one.ask("GET", kept["href"])
+                assert digest_of(file.content) == kept["sha256"]

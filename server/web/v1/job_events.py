@@ -42,7 +42,10 @@ def job_event_routes(desk: Desk, access: JobAccess) -> Blueprint:
         principal, fields = await access.reader()
         take_fields(fields, required={})
         job = await access.job(name, principal)
-        stream = _written(desk, job.id, _seen())
+        seen = _seen()
+        if request.method == "HEAD":
+            return Response(content_type=EVENTS)
+        stream = _written(desk, job.id, seen)
         response = Response(Pieces(stream, AsyncExitStack()), content_type=EVENTS)
         response.timeout = None
         response.headers["X-Accel-Buffering"] = "no"  # a proxy between must not gather it
