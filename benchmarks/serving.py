@@ -69,6 +69,10 @@ class Server:
 
     # the process
 
+    def set(self, **settings: str) -> None:
+        """Set more of its environment, before it starts."""
+        self._settings |= settings
+
     def start(self) -> float:
         """Start the process; return the seconds until the API port answered `GET /test`."""
         self._read_from = self._log.stat().st_size if self._log.exists() else 0

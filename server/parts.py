@@ -166,7 +166,9 @@ class Inference:
         latest = await self._registry.in_state(State.READY, limit=_PRELOADED)
         for digest in [*self._pinned, *(model.digest for model in reversed(latest))]:
             model = await self._registry.get(digest)
-            if model is not None and model.record is not None and self.workers.has_room:
+            if model is None or model.state is not State.READY or model.record is None:
+                continue
+            if self.workers.has_room:
                 try:
                     await self.workers.warm(model.digest, model.record)
                 except ServerError as error:

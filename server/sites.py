@@ -113,7 +113,7 @@ def _api(
         audit_routes(bodies, audit),
         receipt_routes(ports.identity),
         health_routes(state),
-        openapi_routes(),
+        openapi_routes(inference.contracts),
         metrics_routes(
             Watched(state, inference.workers.statistics, inference.workers.memory_of_each),
             bodies,

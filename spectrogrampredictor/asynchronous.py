@@ -14,7 +14,7 @@ from spectrogrampredictor.answers import (
     Sweep,
     Token,
 )
-from spectrogrampredictor.calls import Manifest, ModelName, Sound, Windows
+from spectrogrampredictor.calls import Manifest, ModelName, Rows, Sound, Windows
 from spectrogrampredictor.connection import READY_S, TIMEOUT, memory_of, trust
 from spectrogrampredictor.environment import read_settings
 from spectrogrampredictor.files import Progress
@@ -158,11 +158,12 @@ class AsyncClient:
         model: ModelName,
         sounds: Iterable[Sound],
         *,
+        csv: Rows = None,
         features: bool = False,
         windows: Windows | None = None,
     ) -> AsyncIterator[Answered]:
         """Ask a model about several sounds: as `Client.predict_many`."""
-        for form in many.forms(sounds):
+        for form in many.forms(sounds, csv):
             steps = many.predict_form(model, form, features=features, windows=windows)
             for one in await self._line.run(steps):
                 yield one

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ ModelName = str | Model
 Manifest = Mapping[str, Any] | str | os.PathLike[str]
 Windows = Literal["middle", "mean"]
 Sound = bytes | str | os.PathLike[str]
+Rows = Iterable[str | os.PathLike[str] | None] | None
 RECEIPT = "Prediction-Receipt"
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
@@ -117,7 +118,7 @@ def predict(
     windows: Windows | None = None,
 ) -> Steps[Prediction]:
     """Ask a model about a sound."""
-    data: bytes = yield Work(lambda: _content(sound))
+    data: bytes = yield Work(lambda: content_of(sound))
     wanted = {"receipt": receipt, "features": features}
     query = {name: "1" for name, asked in wanted.items() if asked}
     if ext is not None:
@@ -125,7 +126,7 @@ def predict(
     if windows is not None:
         query["windows"] = windows
     if csv is not None:
-        query["csv"] = yield Work(lambda: csv if isinstance(csv, str) else Path(csv).read_text())
+        query["csv"] = yield Work(lambda: row_of(csv))
     answer = yield Ask(
         *("POST", f"{path_of(model)}/predictions"),
         query=query,
@@ -158,7 +159,7 @@ def compute(
     frontend: str, sound: Sound, *, height: int | None, width: int | None
 ) -> Steps[FrontendTensor]:
     """Have a frontend work on a sound."""
-    data: bytes = yield Work(lambda: _content(sound))
+    data: bytes = yield Work(lambda: content_of(sound))
     sides = {"height": height, "width": width}
     answer = yield Ask(
         *("POST", f"/v1/frontends/{named(frontend)}"),
@@ -220,8 +221,14 @@ def _manifest(manifest: Manifest) -> Mapping[str, Any]:
     return read
 
 
-def _content(sound: Sound) -> bytes:
+def content_of(sound: Sound) -> bytes:
+    """Return the bytes of a sound."""
     return sound if isinstance(sound, bytes) else Path(sound).read_bytes()
+
+
+def row_of(csv: str | os.PathLike[str]) -> str:
+    """Return the text of a feature row."""
+    return csv if isinstance(csv, str) else Path(csv).read_text()
 
 
 def _lists(value: Any) -> Any:

@@ -12,7 +12,7 @@ from spectrogrampredictor.answers import (
     Sweep,
     Token,
 )
-from spectrogrampredictor.calls import Manifest, ModelName, Sound, Windows
+from spectrogrampredictor.calls import Manifest, ModelName, Rows, Sound, Windows
 from spectrogrampredictor.connected import Connected
 from spectrogrampredictor.connection import READY_S, memory_of
 from spectrogrampredictor.files import Progress
@@ -171,6 +171,7 @@ class Client(Connected):
         model: ModelName,
         sounds: Iterable[Sound],
         *,
+        csv: Rows = None,
         features: bool = False,
         windows: Windows | None = None,
     ) -> Iterator[Answered]:
@@ -180,6 +181,9 @@ class Client(Connected):
         ----------
         sounds : iterable of bytes, str or PathLike
             Sound files, or where they lie; up to 64, or 16 MB, are read and sent at a time.
+        csv : iterable of str, PathLike or None, optional
+            A feature row for each sound, in their order: as text, the path of its file, or None
+            where it is to be computed.
 
         Yields
         ------
@@ -187,7 +191,7 @@ class Client(Connected):
             A prediction or a problem for each sound, in their order. What is wrong with the model
             or the request is raised, as by `predict`.
         """
-        for form in many.forms(sounds):
+        for form in many.forms(sounds, csv):
             steps = many.predict_form(model, form, features=features, windows=windows)
             yield from self._line.run(steps)
 

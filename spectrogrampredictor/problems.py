@@ -164,6 +164,10 @@ class ModelRejected(BadModel):
     """The file is no model that can be served; `detail` says why."""
 
 
+class ModelFormat(BadModel):
+    """The file is of a kind that is not served, such as a SavedModel."""
+
+
 class DigestMismatch(BadModel):
     """The file that was sent is not the one that was named."""
 

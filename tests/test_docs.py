@@ -11,7 +11,7 @@ import itsdangerous
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from server import job_errors, sound_errors, upload_errors  # noqa: F401  # branches of the tree
+from server import job_errors, model_errors, sound_errors, upload_errors  # noqa: F401  # branches of the tree
 from server.errors import every_error
 from server.settings import table
 from server.signing.keyring import Algorithm, Key, KeyRing

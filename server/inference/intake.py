@@ -23,7 +23,7 @@ from server.inference.judges import judges
 from server.inference.process import Child
 from server.inference.sandbox import Rights
 from server.inference.sandbox_level import Sandbox
-from server.inference.verdicts import code_of, told_record, told_verdict
+from server.inference.verdicts import code_of, told_record, told_refusal, told_verdict
 from server.inference.workers import ModelWorkers
 from server.metrics import VERDICTS, bounded
 from server.repository.derived import DerivedFiles
@@ -171,7 +171,9 @@ class Intake:
             VERDICTS.labels("ready").inc()
             _log.info("model ready", extra=fields | {"seconds": seconds})
         except _CLIENT_PART as error:
-            if not await self._registry.reject(model, error.detail):
+            if not await self._registry.reject(
+                model, error.detail, {"refusal": told_refusal(error)}
+            ):
                 declared_anew = True
                 return
             VERDICTS.labels(bounded(code_of(error))).inc()

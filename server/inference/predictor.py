@@ -35,6 +35,7 @@ from server.inference.sandbox_level import Sandbox
 from server.inference.sound_runs import SoundRuns
 from server.inference.statistics import ModelStatistics, ending
 from server.inference.workers import ModelWorkers
+from server.model_errors import UNSERVED, UnservedFormat
 from server.repository.registry import Model, State
 
 _log = logging.getLogger(__name__)
@@ -274,7 +275,9 @@ def _refusal(model: Model) -> Exception:
         case State.REGISTERED:
             return ModelState(model.reason or "the digest is registered; upload its file")
         case State.REJECTED:
-            return BadModel(f"the model was rejected: {model.reason}")
+            told: dict[str, str] = (model.record or {}).get("refusal", {})
+            kind = UnservedFormat if told.get("reason") in UNSERVED else BadModel
+            return kind(f"the model was rejected: {model.reason}", **told)
         case State.DISABLED:
             return ModelDisabled(f"the model is disabled: {model.reason}")
         case _:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from server.errors import ServerError, WorkerFailed
+from server.gate.refusals import shown
 
 _CODE = re.compile("[a-z][a-z0-9-]{2,30}")
 _VERDICT = ("version", "parameters", "activations", "largest", "flops", "layers")
@@ -13,6 +14,14 @@ def code_of(error: ServerError) -> str:
     """Return the code of a refusal, as a label: a child may have said anything."""
     code = error.members.get("reason")
     return code if isinstance(code, str) and _CODE.fullmatch(code) else error.slug
+
+
+def told_refusal(error: ServerError) -> dict[str, str]:
+    """Return the code and the place of a refusal, as they may stand in an answer."""
+    found = {"reason": code_of(error)}
+    if isinstance(where := error.members.get("where"), str) and where:
+        found["where"] = shown(where)
+    return found
 
 
 def told_record(record: Any) -> dict[str, Any]:

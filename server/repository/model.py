@@ -31,7 +31,7 @@ class Model:
     manifest : dict or None
         What its owner declared.
     record : dict or None
-        What intake found: signature and binding of a ready model.
+        What intake found: signature and binding of a ready model, the `refusal` of a rejected one.
     reason : str or None
         Why it was rejected or disabled.
     """

@@ -167,9 +167,16 @@ class Registry:
         return await self._move(judged.digest, [State.PROMOTED], values, done, judged=judged)
 
     @whole
-    async def reject(self, judged: Model, reason: str) -> bool:
+    async def reject(
+        self, judged: Model, reason: str, record: dict[str, Any] | None = None
+    ) -> bool:
         """Record that a promoted file is no model that can be served; otherwise as `make_ready`."""
-        values = {"state": State.REJECTED, "reason": reason, "rejected_at": self._clock()}
+        values = {
+            "state": State.REJECTED,
+            "reason": reason,
+            "record": None if record is None else json.dumps(record),
+            "rejected_at": self._clock(),
+        }
         done = Action.REJECTED
         return await self._move(judged.digest, [State.PROMOTED], values, done, judged=judged)
 

@@ -102,7 +102,7 @@ def metrics_routes(watched: Watched, bodies: SignedBodies, access: MetricsAccess
     ours, tritons = CollectorRegistry(auto_describe=False), CollectorRegistry(auto_describe=False)
     ours.register(_Ours(watched))
     tritons.register(_Tritons(watched.statistics))
-    by_name = {"": [REGISTRY, ours], "triton": [tritons]}
+    by_name = {None: [REGISTRY, ours], "triton": [tritons]}
 
     @bp.get("/metrics")
     async def metrics() -> Response:
@@ -111,7 +111,7 @@ def metrics_routes(watched: Watched, bodies: SignedBodies, access: MetricsAccess
             async with bodies.open_raw(asked, 0, Scope.READ):
                 pass
         fields = take_fields(query_fields(asked), required={}, optional={"names": str})
-        registries = by_name.get(fields.get("names", ""))
+        registries = by_name.get(fields.get("names"))
         if registries is None:
             raise MalformedRequest("`names` is `triton`, or left out")
         encode, content_type = choose_encoder("text/plain")

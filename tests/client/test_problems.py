@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server import job_errors, sound_errors, upload_errors  # noqa: F401  # branches of the tree
+from server import job_errors, model_errors, sound_errors, upload_errors  # noqa: F401  # branches of the tree
 from server.errors import every_error
 from spectrogrampredictor import Problem, problems
 from spectrogrampredictor.replies import problem_of, retry_after

@@ -445,6 +445,29 @@ def test_several_sounds_are_answered_in_their_order(
     assert str(wrong[0]).endswith("(unreadable-sound, 415)")
 
 
+def test_each_of_several_sounds_may_have_its_row(
+    ask: Asker, hosted: Model, tiny: TinyModels, short_wav: bytes, tmp_path: Path
+) -> None:
+    header = ",".join(FEATURE_NAMES) + "\n"
+    rows = [[value * factor for value in tiny.row] for factor in (1.0, 0.9)]
+    texts = [header + ",".join(map(repr, row)) + "\n" for row in rows]
+    kept = tmp_path / "row.csv"
+    kept.write_text(texts[1])
+    found = ask("predict_many", hosted, [short_wav] * 4, csv=[texts[0], None, kept, "x"])
+    assert [one.prediction and one.prediction.features for one in found] == [
+        *("client", "derived", "client", None)
+    ]
+    for one, row in ((found[0], texts[0]), (found[2], kept)):
+        alone = ask("predict", hosted, short_wav, csv=row)
+        assert difference([*one.prediction.probabilities], [*alone.probabilities]) < 1e-6
+    assert (
+        difference([*found[0].prediction.probabilities], [*found[2].prediction.probabilities]) > 0
+    )
+    assert isinstance(found[3].problem, problems.BadSound)
+    with pytest.raises(ValueError, match="shorter"):
+        ask("predict_many", hosted, [short_wav] * 2, csv=[texts[0]])
+
+
 def test_many_sounds_go_in_few_requests(
     server: Server, hosted: Model, short_wav: bytes, tmp_path: Path, kind: str
 ) -> None:

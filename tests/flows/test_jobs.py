@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.flows import sounds
-from tests.flows.jobs import FILE, JOBS, Customer, started
+from tests.flows.jobs import FILE, JOBS, Customer, read_events, started
 from tests.flows.messages import key, with_token, write_keys
 from tests.flows.running import (
     FORM_TYPE,
@@ -249,6 +249,24 @@ def test_a_reader_that_is_cut_off_again_and_again_misses_nothing(
         events += one.follow(job, len(events), at_most=3)
     assert [event["id"] for event in events] == list(range(1, len(events) + 1))
     assert events == one.follow(job, 0)
+
+
+def test_events_come_over_http2_as_well(server: Server, one: Customer, long_sound: bytes) -> None:
+    job = one.submit(long_sound, "task=midi&program=22").json()["id"]
+    asked = json.dumps({"scopes": ["predict"]}).encode()
+    minted = one.ask("POST", "/v1/tokens", "", asked, content_type="application/json")
+    bearer = {"Authorization": f"Bearer {minted.json()['token']}"}
+    path = f"{JOBS}/{job}/events"
+    with (
+        server.client(http2=True) as http,
+        http.stream("GET", path, headers=bearer) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert next(lines) == ": here"
+        heard = list(read_events(lines))
+        # the same connection goes on
+        assert http.get(f"{JOBS}/{job}", headers=bearer).json()["state"] == "done"
+    assert heard == one.follow(job, 0)
 
 
 def test_a_place_that_is_none_is_refused(one: Customer, done: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from tests.flows.running import (
     problem_of,
     wait_until,
 )
+from tests.gate.hostile import ATTACKS
 
 pytestmark = pytest.mark.timeout(300)
 Noise = Callable[[int], bytes]
@@ -131,6 +132,23 @@ def test_bytes_that_are_no_model_are_rejected_with_the_reason(
 ) -> None:
     digest = server.host(start + noise(500))
     assert word in _rejected(server.predict(digest, short_wav))
+
+
+@pytest.mark.parametrize("name", ["SavedModel", "SavedModel in a zip"])
+def test_a_saved_model_is_a_type_that_is_not_served(
+    server: Server, short_wav: bytes, name: str
+) -> None:
+    answer = server.predict(server.host(ATTACKS[name][0]()), short_wav)
+    assert problem_of(answer, 415) == "model-format"
+    assert answer.json()["reason"] == "saved-model"
+    assert answer.json()["msg"] == "attempt to load and run model failed"
+
+
+def test_a_refusal_tells_its_code_and_its_place(server: Server, short_wav: bytes) -> None:
+    answer = server.predict(server.host(ATTACKS["nested lambda"][0]()), short_wav)
+    assert problem_of(answer, 422) == "model-rejected"
+    assert answer.json()["reason"] == "lambda"
+    assert "odd" in answer.json()["where"]
 
 
 def test_a_rejection_names_no_path_of_the_machine(

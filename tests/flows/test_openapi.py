@@ -57,6 +57,25 @@ def test_it_is_valid(described: dict[str, Any]) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_what_links_lead_to_is_there(described: dict[str, Any]) -> None:
+    """A link names an operation, and parameters of it; schemathesis goes by them."""
+    parameters = {
+        one["operationId"]: {each["name"] for each in one["parameters"]}
+        for methods in described["paths"].values()
+        for one in methods.values()
+    }
+    links = [
+        link
+        for methods in described["paths"].values()
+        for one in methods.values()
+        for answer in one["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert len(links) > 20
+    for link in links:
+        assert set(link["parameters"]) <= parameters[link["operationId"]], link
+
+
 def test_every_route_is_described_and_nothing_else(described: dict[str, Any]) -> None:
     routes = set()
     for path in (ROOT / "server" / "web").rglob("*.py"):
@@ -80,6 +99,7 @@ def test_what_must_be_signed_is_refused_without(server: Server, described: dict[
 def check(described: dict[str, Any], method: str, path: str, answer: Any) -> None:
     """Hold an answer to what is told of it."""
     told = described["paths"][path][method]["responses"][str(answer.status_code)]
+    assert {name.lower() for name in told.get("headers", {})} <= set(answer.headers)
     content = told["content"][answer.headers["content-type"].partition(";")[0]]
     schema = {**content["schema"], "components": described["components"]}
     validator_for(schema)(schema).validate(answer.json())
@@ -96,7 +116,10 @@ def test_answers_are_as_they_are_described(
     for path in ("/v1/models", "/v1/aliases", "/v1/audit", "/v1/frontends", "/livez", "/readyz"):
         check(described, "get", path, ask(server, "GET", path))
     check(described, "get", "/v1/models/{name}", ask(server, "GET", f"/v1/models/{songs}"))
-    check(described, "get", "/v1/aliases/{name}", ask(server, "GET", "/v1/aliases/best"))
+    named = ask(server, "GET", "/v1/aliases/best")
+    check(described, "get", "/v1/aliases/{name}", named)
+    with_version = {"If_Match": named.headers["ETag"]}
+    check(described, "put", "/v1/aliases/{name}", put(server, "best", digest, **with_version))
     check(described, "post", "/v1/sweeps", ask(server, "POST", "/v1/sweeps", {}))
     check(described, "post", "/v1/tokens", ask(server, "POST", "/v1/tokens", {"scopes": ["read"]}))
     inputs = {name: [0.5] * 58 for name in ("one", "two")}
@@ -119,6 +142,18 @@ def test_answers_are_as_they_are_described(
         assert set(schemas[name]["required"]) <= set(entry)
     row = send(server, "/v1/frontends/gtzan-58@1", short_wav, ALL, content_type="audio/wav")
     check(described, "post", "/v1/frontends/{name}", row)
+    job = send(server, "/v1/jobs", short_wav, ALL, query="task=midi", content_type="audio/wav")
+    check(described, "post", "/v1/jobs", job)
+    with server.client() as http:
+        token = ask(server, "POST", "/v1/tokens", {"scopes": ["predict"]}).json()["token"]
+        bearer = {"Authorization": f"Bearer {token}", "Prefer": "wait=60"}
+        sent = {"content": short_wav, "params": {"task": "midi"}, "headers": bearer}
+        done = http.post("/v1/jobs", **sent)  # type: ignore[arg-type]  # a mapping of several types
+    assert done.json()["result"]["outputs"]
+    check(described, "post", "/v1/jobs", done)
+    check(described, "get", "/v1/jobs/{name}", ask(server, "GET", job.headers["location"]))
+    check(described, "get", "/v1/jobs", ask(server, "GET", "/v1/jobs"))
+    check(described, "get", "/v1/tasks", ask(server, "GET", "/v1/tasks"))
     known = ask(server, "GET", "/.well-known/spectrogrampredictor-receipts")
     check(described, "get", "/.well-known/spectrogrampredictor-receipts", known)
 
@@ -159,7 +194,12 @@ def test_the_page_shows_every_operation_and_loads_nothing(
 
 
 def test_a_token_for_more_than_there_is(server: Server) -> None:
+    assert ask(server, "POST", "/v1/tokens", {"scopes": ["read"], "ttl_s": 5.0}).status_code == 200
     refusable: list[dict[str, Any]] = [
+        {"scopes": ["read"], "ttl_s": 5.5},
+        {"scopes": ["read"], "ttl_s": 1e300},
+        {"scopes": ["read"], "ttl_s": True},
+        {"scopes": ["read"], "models": "c\u00e9"},
         {"scopes": []},
         {"scopes": ["fly"]},
         {"scopes": "read"},

@@ -83,6 +83,8 @@ BAD: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "half a second": (lambda: sounds.encode(sounds.song(0.5)), 422, "sound-too-short"),
     "no samples": (lambda: sounds.encode(np.zeros(0, np.float32)), 415, "empty-sound"),
     "a model": (lambda: b"\x89HDF\r\n\x1a\n" + bytes(500), 415, "unreadable-sound"),
+    "a list of files": (lambda: b"#EXTM3U\nfile:///etc/passwd\n", 415, "unreadable-sound"),
+    "a list of addresses": (lambda: b"[playlist]\nFile1=https://x/\n", 415, "unreadable-sound"),
     "a picture": (lambda: b"\x89PNG\r\n\x1a\n" + bytes(500), 415, "unreadable-sound"),
 }
 

@@ -56,6 +56,8 @@ def test_a_name_is_given_moved_led_back_and_taken_away(server: Server) -> None:
     moved = put(server, "best", TWO, If_Match=first)
     assert (moved.json()["digest"], moved.json()["previous"]) == (TWO, ONE)
     assert problem_of(put(server, "best", ONE, If_Match=first), 412) == "precondition-failed"
+    weak = put(server, "best", ONE, If_Match=f"W/{moved.headers['etag']}")
+    assert problem_of(weak, 412) == "precondition-failed"
     assert problem_of(put(server, "best", ONE), 428) == "precondition-required"
     back = change(server, "POST", "best/rollback", b"{}")
     assert (back.json()["digest"], back.json()["previous"]) == (ONE, TWO)

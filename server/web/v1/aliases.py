@@ -25,7 +25,7 @@ from server.web.v1.once import Once
 from server.web.v1.schemas import AliasInfo, AliasList, AliasTarget, answer, instant, take
 
 _MAX_BYTES = 4096
-_ANY = "*"
+_ANY, _NEVER = "*", "W/"
 
 
 def alias_routes(aliases: Aliases, bodies: SignedBodies) -> Blueprint:
@@ -115,10 +115,11 @@ def _seen(*, is_required: bool) -> str | None:
 def _version(match: ETags) -> str | None:
     if match.star_tag:
         return None
-    versions = match.as_set()
+    versions = match.as_set(include_weak=True)
     if len(versions) != 1:
         raise MalformedRequest("If-Match is one ETag, or `*`")
-    return versions.pop()
+    version = versions.pop()
+    return version if match.is_strong(version) else _NEVER  # a weak one matches nothing here
 
 
 def _info(alias: Alias) -> AliasInfo:

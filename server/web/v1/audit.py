@@ -17,7 +17,7 @@ from server.web.signed import SignedBodies, query_fields
 from server.web.v1.schemas import AuditEntry, AuditPage, answer, instant, number
 
 _LIMIT = 100
-_LARGEST = (1 << 63) - 1
+LARGEST_ID = (1 << 63) - 1
 
 
 def audit_routes(bodies: SignedBodies, audit: Audit) -> Blueprint:
@@ -32,7 +32,7 @@ def audit_routes(bodies: SignedBodies, audit: Audit) -> Blueprint:
                 query_fields(asked), required={}, optional={"limit": str, "before": str}
             )
         limit = number(fields, "limit", MAX_ENTRIES) or _LIMIT
-        found = await audit.page(before=number(fields, "before", _LARGEST), limit=limit)
+        found = await audit.page(before=number(fields, "before", LARGEST_ID), limit=limit)
         following = found[-1].id if len(found) == limit else None
         return answer(AuditPage(entries=[_told(entry) for entry in found], next=following))
 

@@ -32,7 +32,7 @@ from server.web.v1.numbers import numbers_of
 from server.web.v1.schemas import FrontendInfo, FrontendList, answer, number
 
 _JSON, NPY, CSV = "application/json", "application/x-npy", "text/csv"
-_MOST = 1 << 16
+MAX_SIDE = 1024
 _NPY_MAGIC = b"\x93NUMPY\x01\x00"  # version 1.0 of the format
 _NPY_ALIGNED = 64
 
@@ -64,7 +64,7 @@ def frontend_routes(
                 required={},
                 optional={"ext": str, "height": str, "width": str},
             )
-            sides = {axis: number(fields, axis, _MOST) for axis in ("height", "width")}
+            sides = {axis: number(fields, axis, MAX_SIDE) for axis in ("height", "width")}
             binding = frontend_binding(await contracts(), name, **sides)
             (item,) = binding["inputs"]
             kind = _kind(asked, item)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from server.jobs.job import Job, Kept, State
-from server.web.v1.schemas import REF, Digits, Instant, instant, instant_or_none
+from server.web.v1.schemas import Digits, Instant, instant, instant_or_none
 
 _TYPES = {
     "json": "application/json",
@@ -67,7 +67,8 @@ class JobInfo(Struct, kw_only=True):
     ended: Instant | None
     expires: Instant | None
     problem: Annotated[
-        dict[str, Any] | None, Meta(extra_json_schema={"$ref": REF.format(name="Problem")})
+        dict[str, Any] | None,
+        Meta(description="Why it failed: a problem (RFC 9457), which is no request's `instance`."),
     ]
     result: JobResult | None
 

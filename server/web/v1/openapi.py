@@ -8,7 +8,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -16,9 +16,12 @@ import msgspec
 from quart import Blueprint, Response
 
 from server.errors import BadSignature, MalformedRequest, Overload, ScopeMissing, ServerError
+from server.inference.contracts import Contracts
 from server.web.v1.docs_page import page
+from server.web.v1.openapi_tasks import with_tasks
 from server.web.v1.operation import Answer, Operation, Parameter
 from server.web.v1.operations import OPERATIONS
+from server.web.v1.operations_answers import HEADERS, LINKS
 from server.web.v1.schemas import REF
 
 _PROBLEM = {"$ref": REF.format(name="Problem")}
@@ -60,18 +63,41 @@ _PROBLEM_SCHEMA = {
 }
 
 
-def openapi_routes() -> Blueprint:
+class Described:
+    """The description as it is sent: made when it is first asked for, once the tasks are known.
+
+    Parameters
+    ----------
+    contracts : callable
+        Returns the tasks.
+    """
+
+    def __init__(self, contracts: Callable[[], Awaitable[Contracts]]) -> None:
+        self._contracts = contracts
+        self._operations = document(OPERATIONS)
+        self._made: tuple[str, str] | None = None
+
+    async def texts(self) -> tuple[str, str]:
+        """Return the document for programs and the page for people."""
+        if self._made is None:
+            whole = with_tasks(self._operations, await self._contracts())
+            self._made = json.dumps(whole, separators=(",", ":")), page(whole)
+        return self._made
+
+
+def openapi_routes(contracts: Callable[[], Awaitable[Contracts]]) -> Blueprint:
     """Build the routes."""
     bp = Blueprint("openapi", __name__)
-    described = document(OPERATIONS)
-    text, shown = json.dumps(described, separators=(",", ":")), page(described)
+    described = Described(contracts)
 
     @bp.get("/openapi.json")
     async def openapi() -> Response:
+        text, _ = await described.texts()
         return Response(text, content_type=_JSON)
 
     @bp.get("/docs")
     async def docs() -> Response:
+        _, shown = await described.texts()
         response = Response(shown, content_type="text/html; charset=utf-8")
         policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
         response.headers["Content-Security-Policy"] = policy
@@ -126,7 +152,7 @@ def _operation(one: Operation, of_kind: dict[str, Any]) -> dict[str, Any]:
         "summary": one.text,
         "description": _needs(one, signed=signed),
         "tags": [_tag(one)],
-        "parameters": [*map(_in_path, re.findall(r"{(\w+)}", one.path))]
+        "parameters": [*(_in_path(name, kind) for name, kind in one.in_path.items())]
         + [_parameter(each) for each in one.parameters],
         "responses": _answers(one, of_kind, signed=signed),
         "security": _SIGNED if signed else [],
@@ -138,7 +164,7 @@ def _operation(one: Operation, of_kind: dict[str, Any]) -> dict[str, Any]:
     if one.form is not None:
         content["multipart/form-data"] = {"schema": one.form}
     if content:
-        told["requestBody"] = {"required": True, "content": content}
+        told["requestBody"] = {"required": one.needs_body, "content": content}
     return told
 
 
@@ -157,8 +183,8 @@ def _id(one: Operation) -> str:
     return "_".join([one.method.lower(), *words])
 
 
-def _in_path(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _in_path(name: str, kind: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": kind}
 
 
 def _parameter(each: Parameter) -> dict[str, Any]:
@@ -183,6 +209,14 @@ def _answers(one: Operation, of_kind: dict[str, Any], *, signed: bool) -> dict[s
         told["200"]["content"][kind] = {"schema": _plain(kind)}
     if one.lines:
         told["200"]["content"][_LINES] = {"schema": _any_of(one.lines, of_kind)}
+    for status in one.answers:
+        for header, text in HEADERS.get(_id(one), {}).items():
+            said = {"description": text, "required": True, "schema": {"type": "string"}}
+            told[str(status)].setdefault("headers", {})[header] = said
+    for target, parameters in LINKS.get(_id(one), {}).items():
+        link = {"operationId": target, "parameters": parameters}
+        for status in (status for status, kind in one.answers.items() if kind is not None):
+            told[str(status)].setdefault("links", {})[target] = link
     by_status: dict[int, list[str]] = {}
     for problem in (*(_ALWAYS if signed else ()), *one.problems):
         by_status.setdefault(problem.status, []).append(f"`{problem.slug}`: {problem.title}")

@@ -1,5 +1,6 @@
 """What an operation of the API is, for its description in OpenAPI."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +9,18 @@ from server.signing.principal import Scope
 
 FILE = "application/octet-stream"
 WHOLE: dict[str, Any] = {"type": "integer", "minimum": 1}
+DIGITS: dict[str, Any] = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
+_ALIAS = "[a-z0-9][a-z0-9._-]{0,62}"
+_NAMED: dict[str, dict[str, Any]] = {  # what stands in paths, by what stands before it
+    "/v1/models": {"type": "string", "pattern": f"^([0-9a-fA-F]{{64}}|{_ALIAS})$"},
+    "/v1/aliases": {"type": "string", "pattern": f"^{_ALIAS}$"},
+    "/v1/frontends": {"type": "string", "minLength": 1},
+    "/v1/uploads": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "/v1/jobs": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    "/artifacts": {"type": "string", "minLength": 1},
+}
+
+_IN_PATH = re.compile(r"([^{}]+)/{(\w+)}(/[^{}]*$)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,8 @@ class Operation:
         Other kinds of bodies, sent as they are.
     form : dict or None
         JSON schema of a multipart form that is taken as well.
+    needs_body : bool
+        Whether there must be one.
     answers : dict
         From a status to the type of its JSON, or several; a text names another kind, None says
         there is none.
@@ -76,8 +91,17 @@ class Operation:
     body: type | None = None
     media: tuple[str, ...] = ()
     form: dict[str, Any] | None = None
+    needs_body: bool = True
     answers: dict[int, Answer] = field(default_factory=dict)
     forms: tuple[str, ...] = ()
     lines: tuple[type, ...] = ()
     problems: tuple[type[ServerError], ...] = ()
     parameters: tuple[Parameter, ...] = ()
+
+    @property
+    def in_path(self) -> dict[str, dict[str, Any]]:
+        """The JSON schema of each part of the path that varies."""
+        found = {}
+        for before, name, behind in _IN_PATH.findall(self.path):
+            found[name] = DIGITS if behind == "/file" else _NAMED[before]
+        return found

@@ -17,8 +17,9 @@ from server.errors import (
 )
 from server.repository.catalog import MAX_LISTED
 from server.signing.principal import Scope
+from server.web.v1.audit import LARGEST_ID
 from server.web.v1.once import HEADER
-from server.web.v1.operation import FILE, WHOLE, Operation, Parameter
+from server.web.v1.operation import DIGITS, FILE, WHOLE, Operation, Parameter
 from server.web.v1.operations_jobs import JOB_OPERATIONS
 from server.web.v1.operations_sounds import SOUND_OPERATIONS
 from server.web.v1.operations_uploads import UPLOAD_OPERATIONS
@@ -38,15 +39,21 @@ from server.web.v1.schemas import (
     TokenRequest,
 )
 
-_DIGITS: dict[str, Any] = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
 _KEY_SCHEMA: dict[str, Any] = {"type": "string", "pattern": "^[!-~]{1,255}$"}
+_TAG = '^([*]|(W/)?"[!#-~]*")$'
 _STATES = ["registered", "promoted", "ready", "rejected", "disabled"]
 _LIMIT = Parameter("limit", "How many there are on a page.", WHOLE | {"maximum": MAX_LISTED})
-_IF_MATCH = Parameter("If-Match", "The `ETag` that was seen.", place="header")
-_IF_NONE_MATCH = Parameter("If-None-Match", "`*`: there must be none yet.", place="header")
+_IF_MATCH = Parameter(
+    *("If-Match", "The `ETag` that was seen.", {"type": "string", "pattern": _TAG}), place="header"
+)
+_IF_NONE_MATCH = Parameter(
+    *("If-None-Match", "`*`: there must be none yet.", {"type": "string", "enum": ["*"]}),
+    place="header",
+)
 _ONCE = Parameter(
     HEADER, "The same key within a day: the first answer again.", _KEY_SCHEMA, place="header"
 )
+_ID = WHOLE | {"maximum": LARGEST_ID}
 _MODEL = "/v1/models/{name}"
 _NAMED = "/v1/aliases/{name}"
 
@@ -59,7 +66,7 @@ _MODEL_OPERATIONS = (
         answers={200: ModelPage},
         parameters=(
             _LIMIT,
-            Parameter("after", "Begin behind this digest.", _DIGITS),
+            Parameter("after", "Begin behind this digest.", DIGITS),
             Parameter("state", "Only those.", {"type": "string", "enum": _STATES}),
         ),
     ),
@@ -180,7 +187,7 @@ _MODEL_OPERATIONS = (
         "List who changed what, the latest first.",
         Scope.ADMIN,
         answers={200: AuditPage},
-        parameters=(_LIMIT, Parameter("before", "Begin before this id.", WHOLE)),
+        parameters=(_LIMIT, Parameter("before", "Begin before this id.", _ID)),
     ),
     Operation("GET", "/livez", "Tell that the process lives.", None, answers={200: Live}),
     Operation(

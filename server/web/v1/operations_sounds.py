@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from server.audio.sniff import EXTENSIONS
 from server.errors import (
     AliasNotFound,
     BadModel,
@@ -16,12 +17,13 @@ from server.errors import (
     UnusableInput,
     WorkerFailed,
 )
+from server.model_errors import UnservedFormat
 from server.signing.principal import Scope
 from server.sound_errors import UnreadableSound
 from server.web.v1.forms import MAX_SOUNDS
-from server.web.v1.frontends import CSV, NPY
+from server.web.v1.frontends import CSV, MAX_SIDE, NPY
 from server.web.v1.operation import FILE, WHOLE, Operation, Parameter
-from server.web.v1.options import WINDOWS_VALUES
+from server.web.v1.options import MAX_TOP, WINDOWS_VALUES
 from server.web.v1.schemas import (
     FrontendList,
     FrontendTensor,
@@ -33,6 +35,9 @@ from server.web.v1.schemas import (
 )
 
 _FLAG: dict[str, Any] = {"type": "string", "enum": ["0", "1"]}
+_EXT: dict[str, Any] = {"type": "string", "enum": [*EXTENSIONS]}
+_TOP = WHOLE | {"maximum": MAX_TOP}
+_SIDE = WHOLE | {"maximum": MAX_SIDE}
 _WINDOWS_TEXT = (
     "`mean`: the mean over all windows of a long sound, not its middle alone; dialect 2 and bearer "
     "tokens, in dialect 1 a field of `Signed-Request`."
@@ -60,15 +65,22 @@ SOUND_OPERATIONS = (
         answers={200: (SoundPrediction, SoundPredictions, TensorPrediction)},
         lines=(SoundPrediction, SoundRefusal),
         problems=(
-            *(ModelNotFound, AliasNotFound, ModelState, ModelDisabled, BadModel, ModelNotReady),
-            *(UnusableInput, UnreadableSound, TooLarge, WorkerFailed, DeadlinePassed),
+            *(ModelNotFound, AliasNotFound, ModelState, ModelDisabled, BadModel, UnservedFormat),
+            *(
+                ModelNotReady,
+                UnusableInput,
+                UnreadableSound,
+                TooLarge,
+                WorkerFailed,
+                DeadlinePassed,
+            ),
         ),
         parameters=(
             Parameter("receipt", "`1`: with a receipt.", _FLAG),
-            Parameter("top", "With so many of the most probable labels.", WHOLE),
+            Parameter("top", "With so many of the most probable labels.", _TOP),
             Parameter("features", "`1`: with the feature row.", _FLAG),
             Parameter("windows", _WINDOWS_TEXT, {"type": "string", "enum": [*WINDOWS_VALUES]}),
-            Parameter("ext", "The format of the sound; dialect 2 and bearer tokens."),
+            Parameter("ext", "The format of the sound; dialect 2 and bearer tokens.", _EXT),
             Parameter("csv", "The feature row; dialect 2 and bearer tokens."),
         ),
     ),
@@ -92,9 +104,9 @@ SOUND_OPERATIONS = (
             *(WorkerFailed, DeadlinePassed),
         ),
         parameters=(
-            Parameter("height", "Of a picture.", WHOLE),
-            Parameter("width", "Of a picture.", WHOLE),
-            Parameter("ext", "The format of the sound."),
+            Parameter("height", "Of a picture.", _SIDE),
+            Parameter("width", "Of a picture.", _SIDE),
+            Parameter("ext", "The format of the sound.", _EXT),
         ),
     ),
 )

@@ -19,14 +19,19 @@ from server.upload_errors import (
     WrongOffset,
 )
 from server.web.v1.operation import Operation, Parameter
+from server.web.v1.tus import LARGEST, PART
 
 _UPLOAD = "/v1/uploads/{upload}"
-_PART = "application/offset+octet-stream"
-_NUMBER: dict[str, Any] = {"type": "integer", "minimum": 0}
+_PATTERN = (
+    "^(sha1 [A-Za-z0-9+/]{26}[AEIMQUYcgkosw048]=|sha256 [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$"
+)
+_NUMBER: dict[str, Any] = {"type": "integer", "minimum": 0, "maximum": LARGEST}
+_CHECKSUMS: dict[str, Any] = {"type": "string", "pattern": _PATTERN}
+_METHODS: dict[str, Any] = {"type": "string", "enum": ["PATCH", "DELETE"]}
 _TUS = (UnknownTusVersion,)
 _ADDING = (
     *(UploadNotFound, WrongOffset, UploadTakenOver, ChecksumMismatch, WrongMediaType),
-    *(*_TUS, DigestMismatch, StorageFull),
+    *(*_TUS, DigestMismatch, StorageFull, TooLarge),
 )
 _VERSION = Parameter(
     "Tus-Resumable",
@@ -35,6 +40,9 @@ _VERSION = Parameter(
     place="header",
     is_required=True,
 )
+_CHECKSUM = Parameter(
+    *("Upload-Checksum", "`sha1` or `sha256`, in base64.", _CHECKSUMS), place="header"
+)
 
 UPLOAD_OPERATIONS = (
     Operation(
@@ -42,7 +50,8 @@ UPLOAD_OPERATIONS = (
         "/v1/uploads",
         "Begin a model file that comes in parts, by tus 1.0.0.",
         Scope.UPLOAD,
-        media=(_PART,),
+        media=(PART,),
+        needs_body=False,
         answers={201: None},
         problems=(
             *(*_TUS, ModelNotFound, TooLarge, StorageFull),
@@ -50,7 +59,11 @@ UPLOAD_OPERATIONS = (
         ),
         parameters=(
             _VERSION,
-            Parameter("Upload-Length", "Bytes of the file.", _NUMBER, place="header"),
+            Parameter(
+                *("Upload-Length", "Bytes of the file.", _NUMBER),
+                place="header",
+                is_required=True,
+            ),
             Parameter("Upload-Metadata", "`sha256`, in base64.", place="header"),
         ),
     ),
@@ -68,13 +81,17 @@ UPLOAD_OPERATIONS = (
         _UPLOAD,
         "Go on with an upload; with the last byte it is settled.",
         Scope.UPLOAD,
-        media=(_PART,),
+        media=(PART,),
         answers={204: None},
         problems=_ADDING,
         parameters=(
             _VERSION,
-            Parameter("Upload-Offset", "Where the part begins.", _NUMBER, place="header"),
-            Parameter("Upload-Checksum", "`sha1` or `sha256`, in base64.", place="header"),
+            Parameter(
+                *("Upload-Offset", "Where the part begins.", _NUMBER),
+                place="header",
+                is_required=True,
+            ),
+            _CHECKSUM,
         ),
     ),
     Operation(
@@ -91,12 +108,19 @@ UPLOAD_OPERATIONS = (
         _UPLOAD,
         "The same for clients that have GET and POST only: `X-HTTP-Method-Override`.",
         Scope.UPLOAD,
-        media=(_PART,),
+        media=(PART,),
+        needs_body=False,
         answers={204: None},
         problems=(*_ADDING, MethodNotAllowed),
         parameters=(
             _VERSION,
-            Parameter("X-HTTP-Method-Override", "PATCH or DELETE.", place="header"),
+            Parameter(
+                *("X-HTTP-Method-Override", "PATCH or DELETE.", _METHODS),
+                place="header",
+                is_required=True,
+            ),
+            Parameter("Upload-Offset", "Where the part begins.", _NUMBER, place="header"),
+            _CHECKSUM,
         ),
     ),
 )

@@ -23,7 +23,7 @@ NAMES = frozenset({"receipt", "top", "features"})
 WINDOWS = "windows"
 _MIDDLE, _MEAN = "middle", "mean"
 WINDOWS_VALUES = (_MIDDLE, _MEAN)
-_MOST = 1000
+MAX_TOP = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def options_of(asked: StreamedRequest) -> Options:
             raise MalformedRequest(f"the query names `{name}` twice")
     given = {name: values[0] for name, values in found.items()}
     return Options(
-        *(_flag(given, "receipt"), number(given, "top", _MOST), _flag(given, "features")),
+        *(_flag(given, "receipt"), number(given, "top", MAX_TOP), _flag(given, "features")),
         names_windows=WINDOWS in asked.args,
     )
 

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from quart import Response
 
 from server.errors import MalformedRequest
+from server.signing.keyfile import PATTERN
 
 T = TypeVar("T")
 _JSON = "application/json"
@@ -102,7 +103,7 @@ class TokenRequest(Struct, forbid_unknown_fields=True):
     """What a bearer token is to be good for."""
 
     scopes: Annotated[list[ScopeName], Meta(min_length=1)]
-    models: Annotated[str, Meta(description="A pattern of digests.")] = "*"
+    models: Annotated[str, Meta(pattern=f"^{PATTERN.pattern}$", description="Of digests.")] = "*"
     ttl_s: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     max_bytes: Annotated[int, Meta(ge=1, le=1 << 53)] | UnsetType = UNSET
 
@@ -253,8 +254,12 @@ def take(fields: dict[str, Any], kind: type[T]) -> T:
     MalformedRequest
         Naming the field that is wrong.
     """
+    whole = {  # to JSON 1.0 is a whole number, too
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in fields.items()
+    }
     try:
-        return msgspec.convert(fields, kind)
+        return msgspec.convert(whole, kind)
     except msgspec.ValidationError as error:
         raise MalformedRequest(str(error)[:300]) from error
 

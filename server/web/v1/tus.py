@@ -27,7 +27,7 @@ EXTENSIONS = "creation,creation-with-upload,checksum,expiration,termination"
 ALGORITHMS = ("sha1", "sha256")
 PART = "application/offset+octet-stream"
 _SHA256 = "sha256"  # the metadata that names the model's digest
-_LARGEST = (1 << 53) - 1
+LARGEST = (1 << 53) - 1
 _MOST_METADATA = 4096
 _KEY = re.compile(r"[!-+\--~]{1,64}")  # visible ASCII but the comma
 
@@ -65,7 +65,7 @@ def number(asked: StreamedRequest, name: str) -> int:
         If there is none.
     """
     text = asked.headers.get(name, "")
-    if not (text.isascii() and text.isdigit() and len(text) < 17 and int(text) <= _LARGEST):
+    if not (text.isascii() and text.isdigit() and len(text) < 17 and int(text) <= LARGEST):
         raise MalformedRequest(f"the header {name} is a number of bytes")
     return int(text)
 
