@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from server.separation.float_wav import FloatWav
 from server.separation.held import Held
 from server.separation.stft import SAMPLE_RATE_HZ
 
 STEMS = ("bass", "drums", "other", "vocals")
 REST = "other"
-FORMATS = {"wav": ("WAV", "FLOAT"), "flac": ("FLAC", "PCM_24"), "mp3": ("MP3", None)}
+FORMATS = ("wav", "flac", "mp3")
 CHANNELS = 2
+_SUBTYPES = {"flac": "PCM_24", "mp3": None}
 Part = dict[str, NDArray[np.float32]]
 
 
@@ -52,22 +54,10 @@ class StemFiles:
     """
 
     def __init__(self, files: Mapping[str, int], format_: str) -> None:
-        kind, subtype = FORMATS[format_]
         self._stack = ExitStack()
-        self._files = {
-            stem: self._stack.enter_context(
-                soundfile.SoundFile(
-                    files[stem],
-                    "w",
-                    SAMPLE_RATE_HZ,
-                    CHANNELS,
-                    format=kind,
-                    subtype=subtype,
-                    closefd=False,
-                )
-            )
-            for stem in STEMS
-        }
+        self._files = {stem: _opened(files[stem], format_) for stem in STEMS}
+        for file in self._files.values():
+            self._stack.callback(file.close)
         self._peak = dict.fromkeys(STEMS, 0.0)
         self._power = dict.fromkeys(STEMS, 0.0)
         self._values = 0
@@ -82,10 +72,12 @@ class StemFiles:
         """Write the next samples of every stem."""
         self._values += part[REST].size
         for stem, y in part.items():
-            self._files[stem].write(y)
+            samples = np.ascontiguousarray(y)
+            self._files[stem].write(samples)
             if y.size:
-                self._peak[stem] = max(self._peak[stem], float(np.abs(y).max()))
-                self._power[stem] += float(np.square(y, dtype=np.float64).sum())
+                peak = max(float(samples.max()), -float(samples.min()))
+                self._peak[stem] = max(self._peak[stem], peak)
+                self._power[stem] += float(np.vdot(samples, samples))
 
     def describe(self) -> dict[str, dict[str, float]]:
         """Return peak and root mean square of each stem, 1 is full scale."""
@@ -96,3 +88,18 @@ class StemFiles:
             }
             for stem in STEMS
         }
+
+
+def _opened(fd: int, format_: str) -> Any:
+    """Open a file that has `write` and `close`."""
+    if format_ == "wav":
+        return FloatWav(fd, SAMPLE_RATE_HZ, CHANNELS)
+    return soundfile.SoundFile(
+        fd,
+        "w",
+        SAMPLE_RATE_HZ,
+        CHANNELS,
+        format=format_.upper(),
+        subtype=_SUBTYPES[format_],
+        closefd=False,
+    )

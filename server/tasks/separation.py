@@ -21,7 +21,7 @@ from server.audio.spectrum import too_short
 from server.errors import BadModel
 from server.separation.held import Held
 from server.separation.masks import masks
-from server.separation.stem_files import CHANNELS, FORMATS, STEMS, Part, StemFiles, with_rest
+from server.separation.stem_files import CHANNELS, FORMATS, REST, STEMS, Part, StemFiles, with_rest
 from server.separation.stft import BINS, SAMPLE_RATE_HZ, Istft, Stft
 from server.synthesis.tiles import Joiner
 from server.tasks.binding import bind_form
@@ -74,11 +74,11 @@ CONTRACT = Contract(
             "Of the files: wav has floats, flac 24 bits (what is beyond full scale is cut), mp3.",
             "choice",
             "wav",
-            choices=tuple(FORMATS),
+            choices=FORMATS,
         ),
     ),
     artifacts=tuple(
-        Artifact(stem, f"The {what}, at 44.1 kHz in stereo.", tuple(FORMATS))
+        Artifact(stem, f"The {what}, at 44.1 kHz in stereo.", FORMATS)
         for stem, what in zip(STEMS, ("bass", "drums", "rest", "voice"), strict=True)
     ),
     baseline="dsp-baseline",
@@ -148,7 +148,7 @@ def _by_masks(job: Assignment) -> Parts:
     size, overlap, is_fixed = _frames(job.binding)
     stft, spectra, mix, samples = Stft(CHANNELS), Held(1), Held(0), 0
     kept = Held(1)  # frames whose masks are not whole yet
-    stems = [stem for stem in _given(job.binding) if stem != "other"]
+    stems = [stem for stem in _given(job.binding) if stem != REST]
     inverse = {stem: Istft(CHANNELS) for stem in stems}
     joiner = Joiner(size - overlap)
     expected = job.sound.expected_samples or _UNSTATED
@@ -174,7 +174,7 @@ def _by_masks(job: Assignment) -> Parts:
             count = window.shape[1]
             tensors = {"mixture": _magnitudes(window, size if is_fixed else count)}
             outputs = yield Step(min(0.98, samples / expected), tensors)
-            shares = _shares(outputs, stems, tensors["mixture"].shape)[..., :count]
+            shares = _shares(outputs, stems, tensors["mixture"])[..., :count]
             spectra.take(min(count, size - overlap) if count == size else count)
             seen = True
             yield parted(joiner.add(shares))
@@ -214,14 +214,22 @@ def _magnitudes(window: NDArray[np.complex64], frames: int) -> NDArray[np.float3
     return row
 
 
-def _shares(outputs: Tensors, stems: list[str], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return each stem's share of the power of each cell, shape (stems, channels, bins, frames)."""
-    powers = {}
+def _shares(
+    outputs: Tensors, stems: list[str], mixture: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return each stem's share of the power of each cell, shape (stems, channels, bins, frames).
+
+    Where a model does not say how much of a cell is the rest, that is what the stems that it gives
+    leave of the mixture's magnitude: otherwise a model of one stem would be given the whole song.
+    """
     for stem, value in outputs.items():
-        if value.shape != shape or not np.isfinite(value).all():
+        if value.shape != mixture.shape or not np.isfinite(value).all():
             raise BadModel(f"the model's {stem!r} is not as its input, or not finite")
-        powers[stem] = np.square(value[0])
+    powers = {stem: np.square(value[0]) for stem, value in outputs.items()}
     total = sum(powers.values()) + _LEAST
+    if REST not in powers:
+        left = mixture[0] - sum(np.abs(value[0]) for value in outputs.values())
+        total += np.square(np.maximum(left, 0))
     return np.stack([powers[stem] / total for stem in stems])
 
 

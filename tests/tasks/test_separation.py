@@ -1,6 +1,7 @@
 """The task `separation`: its baseline, and models of both forms."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,49 @@ def test_a_model_may_give_one_stem_and_the_rest_is_other(tmp_path: Path) -> None
     np.testing.assert_allclose(stems["vocals"], 0.36 * sound, atol=1e-5)
     np.testing.assert_allclose(stems["other"], 0.64 * sound, atol=1e-5)
     assert not stems["bass"].any()
+
+
+@pytest.mark.parametrize("given", [("vocals",), ("bass", "vocals"), ("bass", "drums", "vocals")])
+def test_what_is_left_of_the_magnitude_is_the_rest(tmp_path: Path, given: tuple[str, ...]) -> None:
+    bound = bind(*umx(*given))
+    assert [item["as"] for item in bound["outputs"]] == list(given)
+    part = np.float32(0.75 / len(given))
+
+    def model(tensors: Tensors) -> Tensors:
+        return dict.fromkeys(given, tensors["mixture"] * part)
+
+    sound = noise(3 * RATE, 2)
+    do(SEPARATION, wav(sound, RATE), tmp_path, model=model, binding=bound)
+    stems = stems_of(tmp_path)
+    share = part**2 / (len(given) * part**2 + 0.25**2)
+    for stem in STEMS:
+        meant = share if stem in given else 1 - len(given) * share if stem == "other" else 0
+        np.testing.assert_allclose(stems[stem], meant * sound, atol=1e-5)
+
+
+def test_a_model_that_says_nothing_leaves_the_song_as_the_rest(tmp_path: Path) -> None:
+    bound = bind(*umx("vocals"))
+    sound = noise(RATE, 2)
+    nothing = {"vocals": np.zeros((1, 2, 2049, 256), np.float32)}
+
+    def model(tensors: Tensors) -> Tensors:
+        return {"vocals": nothing["vocals"][..., : tensors["mixture"].shape[3]]}
+
+    do(SEPARATION, wav(sound, RATE), tmp_path, model=model, binding=bound)
+    np.testing.assert_allclose(stems_of(tmp_path)["other"], sound, atol=1e-6)
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "mp3"])
+def test_the_same_song_gives_the_same_bytes_at_another_time(tmp_path: Path, ending: str) -> None:
+    sound = wav(noise(RATE // 2, 2), RATE)
+    made = []
+    for _ in range(2):
+        do(SEPARATION, sound, tmp_path, format=ending)
+        made.append([(tmp_path / f"{stem}.{ending}").read_bytes() for stem in STEMS])
+        second = int(time.time())
+        while int(time.time()) == second:  # a file may hold the time in seconds
+            pass
+    assert made[0] == made[1]
 
 
 def test_a_model_of_waveforms_is_faded_from_window_to_window(tmp_path: Path) -> None:
