@@ -258,6 +258,7 @@ PLACES: dict[str, Attack] = {
     "ONNX with outside data": (external, "onnx-external"),
     "ONNX with a loop": (loop, "onnx-operator"),
     "ONNX of a domain of its own": (of_a_domain, "onnx-domain"),
+    "ONNX that lacks an attribute": (lambda: named("Concat"), "onnx-checker"),
     "ONNX with an unknown operator": (lambda: named("Execute"), "onnx-operator"),
 }
 
