@@ -19,6 +19,7 @@ from server.gate.window import ReadAt, Window
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 8000
+MAX_ARRAYS, MAX_PLANNED = 4000, 1000  # all of them, and those in pieces
 MAX_DEPTH = 64
 MAX_ATTRIBUTES = 8 << 20
 MAX_EXPANSION = 4
@@ -68,6 +69,7 @@ class Outline:
     _stored: int = 0
     _declared: int = 0
     _attributes: int = 0
+    _planned: int = 0
 
 
 @contextmanager
@@ -138,6 +140,8 @@ def outline(file: Any, *, size: int) -> Outline:
             item = h5o.open(root, name)
             _check_attributes(item, path, told.num_attrs, found)
             found.datasets[path] = _dataset(item, path, size, found)
+            if len(found.datasets) > MAX_ARRAYS:
+                raise refused("hdf5-objects", f"the file holds over {MAX_ARRAYS} arrays")
         else:
             raise refused("hdf5-type", "a type of its own is in the file", where=path)
     if found._declared > MAX_EXPANSION * found._stored + _SLACK:
@@ -234,8 +238,16 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     shape = tuple(int(axis) for axis in space.get_simple_extent_dims())
     if len(shape) > _MAX_RANK:
         raise refused("hdf5-type", f"an array has over {_MAX_RANK} axes", where=path)
-    _check_storage(item, path, size)
-    declared, stored = width * prod(shape), item.get_storage_size()
+    declared, stored, offset = width * prod(shape), item.get_storage_size(), item.get_offset()
+    if offset is not None and offset != _UNDEFINED:
+        # it lies in one piece in this file: no filters, no views, no other files are possible then,
+        # and to ask for its plan costs more than all else
+        if offset + stored > size:
+            raise refused("hdf5-bomb", "an array lies outside of the file", where=path)
+    else:
+        _check_plan(item, path, width, size, found)
+    if declared and not stored:
+        raise refused("hdf5-bomb", "an array was never written", where=path)
     found._declared += declared
     found._stored += stored
     if declared > MAX_EXPANSION * stored + _SLACK:
@@ -246,7 +258,12 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     return Dataset(shape, is_float)
 
 
-def _check_storage(item: Any, path: str, size: int) -> None:
+def _check_plan(item: Any, path: str, width: int, size: int, found: Outline) -> None:
+    """Look at how an array is stored that does not lie in one piece."""
+    found._planned += 1
+    if found._planned > MAX_PLANNED:
+        told = f"over {MAX_PLANNED} arrays are stored in pieces"
+        raise refused("hdf5-objects", told, where=path)
     plan = item.get_create_plist()
     layout = plan.get_layout()
     if layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED):
@@ -256,10 +273,5 @@ def _check_storage(item: Any, path: str, size: int) -> None:
     for index in range(plan.get_nfilters()):
         if plan.get_filter(index)[0] not in _FILTERS:
             raise refused("hdf5-filter", "an array is packed by an unknown filter", where=path)
-    if layout == h5d.CHUNKED:
-        if prod(plan.get_chunk()) * item.get_type().get_size() > MAX_EXPANSION * size + _SLACK:
-            raise refused("hdf5-bomb", "an array's chunk is larger than the file", where=path)
-    elif layout == h5d.CONTIGUOUS:
-        offset, stored = item.get_offset(), item.get_storage_size()
-        if stored and (offset is None or offset == _UNDEFINED or offset + stored > size):
-            raise refused("hdf5-bomb", "an array lies outside of the file", where=path)
+    if layout == h5d.CHUNKED and prod(plan.get_chunk()) * width > MAX_EXPANSION * size + _SLACK:
+        raise refused("hdf5-bomb", "an array's chunk is larger than the file", where=path)

@@ -20,7 +20,7 @@ from server.gate.cost import Cost, count
 from server.gate.hdf5 import Dataset
 from server.gate.json_text import MAX_BYTES
 from server.gate.onnx_file import judge_onnx
-from server.gate.refusals import refused
+from server.gate.refusals import refused, shown
 from server.gate.sniff import Format, kind
 from server.gate.unpacked import Unpacked
 from server.gate.version import VERSION
@@ -29,6 +29,7 @@ from server.gate.window import part_of
 from server.gate.zips import Member
 
 MAX_FILE = 8 << 30
+_CHECKED = 32 << 20  # the checker takes several times as much
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _MEMBERS = {_METADATA, _CONFIG, _WEIGHTS}
 
@@ -75,6 +76,20 @@ def judge(path: Path) -> Verdict:
         if size > MAX_FILE:
             raise refused("file-size", f"the file is over {MAX_FILE >> 30} GiB")
         return _BY_FORMAT[kind(file, size)](file, size)
+
+
+def _ask_the_library(file: BinaryIO, size: int) -> None:
+    """Have ONNX's own checker look at a file that we find nothing wrong with, if it is small."""
+    if size > _CHECKED:
+        return
+    from onnx import checker  # noqa: PLC0415  # heavy, and for the few files that come this far
+
+    file.seek(0)
+    try:
+        checker.check_model(file.read())
+    except (checker.ValidationError, RuntimeError, ValueError, TypeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise refused("onnx-checker", f"ONNX's own checker says: {shown(lines[0])}") from error
 
 
 def _h5(file: BinaryIO, size: int) -> Verdict:
@@ -139,6 +154,7 @@ def _verdict(format_: Format, config: bytes, version: str | None, stored: list[D
 
 def _onnx(file: BinaryIO, size: int) -> Verdict:
     found = judge_onnx(file, size)
+    _ask_the_library(file, size)
     cost = Cost(found.parameters, activations=0, largest=0, flops=0, layers=found.nodes)
     return Verdict("onnx", None, cost)
 

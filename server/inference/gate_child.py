@@ -1,5 +1,6 @@
 """The one-shot process that looks at a promoted file before any library that could run it."""
 
+import importlib
 import resource
 import time
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from typing import Any
 
 from server.gate.judge import judge
 from server.gate.refusals import refused
+from server.gate.sniff import is_onnx
 from server.inference.child import Handler, serve
 
 _CPU_S = 120  # unpacking 8 GiB takes less
@@ -16,9 +18,13 @@ _MEMORY_BYTES = 160 << 20  # above what the process takes before it has seen the
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Judge the structure of the file at `config["path"]`."""
+    path = Path(config["path"])
+    with path.open("rb") as file:
+        if is_onnx(file):
+            importlib.import_module("onnx.checker")  # takes as much as files may, before they may
     _limit()
     try:
-        verdict = judge(Path(config["path"]))
+        verdict = judge(path)
     except MemoryError as error:
         raise refused("over-memory", "the file's outline takes too much memory") from error
     return {"format": verdict.format, "gate": verdict.describe()}, {}

@@ -9,6 +9,7 @@ import pytest
 
 from spectrogrampredictor import AsyncClient, Client, HmacKey, Problem, Retries
 from tests.client.test_auth import opened
+from tests.signing.messages import SECRET
 
 KEY = HmacKey("shared", SECRET)
 RESET, REFUSED = httpx.ReadError("reset"), httpx.ConnectError("refused")

@@ -110,11 +110,30 @@ def many_objects(file: h5py.File) -> None:
         h5d.create(group, b"x", h5t.NATIVE_FLOAT, raw)
 
 
-def as_many_objects(file: h5py.File) -> None:
-    """Make as many arrays as fit, each looked at to the end, and one that is refused."""
-    for k in range(hdf5.MAX_OBJECTS - 10):
-        raw = h5s.create_simple((1,))
-        h5d.create(file.id, f"d{k}".encode(), h5t.NATIVE_FLOAT, raw)
+def arrays(file: h5py.File, count: int, plan: object = None) -> None:
+    """Write arrays of one number."""
+    space, kind = h5s.create_simple((1,)), h5t.NATIVE_FLOAT
+    for k in range(count):
+        made = h5d.create(file.id, f"d{plan is None}{k}".encode(), kind, space, plan)
+        made.write(space, space, np.zeros(1, np.float32))
+
+
+def in_pieces() -> object:
+    """Return how arrays are stored in pieces that are packed in every way."""
+    plan = h5p.create(h5p.DATASET_CREATE)
+    plan.set_chunk((1,))
+    plan.set_deflate(4)
+    plan.set_shuffle()
+    plan.set_fletcher32()
+    return plan
+
+
+def as_many_as_fit(file: h5py.File) -> None:
+    """Make as many of everything as fit, each looked at to the end, and one that is refused."""
+    arrays(file, hdf5.MAX_PLANNED - 10, in_pieces())
+    arrays(file, hdf5.MAX_ARRAYS - hdf5.MAX_PLANNED)
+    for k in range(hdf5.MAX_OBJECTS - hdf5.MAX_ARRAYS - 10):
+        h5py.h5g.create(file.id, f"g{k}".encode())
     file["z"] = "text"
 
 
@@ -258,6 +277,7 @@ PLACES: dict[str, Attack] = {
     "ONNX with outside data": (external, "onnx-external"),
     "ONNX with a loop": (loop, "onnx-operator"),
     "ONNX of a domain of its own": (of_a_domain, "onnx-domain"),
+    "ONNX that lacks an attribute": (lambda: named("Concat"), "onnx-checker"),
     "ONNX with an unknown operator": (lambda: named("Execute"), "onnx-operator"),
 }
 
@@ -273,7 +293,15 @@ BOMBS: dict[str, Attack] = {
     "heap without an end": (endless_heap, "damaged-file"),
     "HDF5 of 3.9 GB": (lambda: h5_file(spoil=unwritten), "hdf5-bomb"),
     "over 8,000 objects": (lambda: h5_file(spoil=many_objects), "hdf5-objects"),
-    "8,000 arrays": (lambda: h5_file(spoil=as_many_objects), "hdf5-type"),
+    "8,000 objects": (lambda: h5_file(spoil=as_many_as_fit), "hdf5-type"),
+    "over 4,000 arrays": (
+        lambda: h5_file(spoil=lambda f: arrays(f, hdf5.MAX_ARRAYS + 1)),
+        "hdf5-objects",
+    ),
+    "over 1,000 arrays in pieces": (
+        lambda: h5_file(spoil=lambda f: arrays(f, hdf5.MAX_PLANNED + 1, in_pieces())),
+        "hdf5-objects",
+    ),
     "8,000 groups in one another": (lambda: h5_file(spoil=groups_in_groups), "hdf5-nested"),
     "13,000 attributes": (lambda: h5_file(spoil=many_attributes), "hdf5-attributes"),
     "one text for all names": (one_text_for_all_names, "damaged-file"),

@@ -42,7 +42,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
         paths.append(folder / str(number))
         paths[-1].write_bytes(make())
     done = subprocess.run(
-        [sys.executable, "-m", "tests.gate.measured", *map(str, paths)],
+        [sys.executable, "-m", "tests.gate.measured", *map(str, paths * 2)],
         cwd=ROOT,
         env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
@@ -51,9 +51,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     told = [json.loads(line) for line in done.stdout.splitlines()]
+    # each twice, and the lesser time counts: what others do on the machine makes it longer
+    halves = zip(told[: len(ATTACKS)], told[len(ATTACKS) :], strict=True)
     return {
-        name: Measured(one["reason"], one["cpu_s"], one["rss_mib"])
-        for name, one in zip(ATTACKS, told, strict=True)
+        name: Measured(one["reason"], min(one["cpu_s"], two["cpu_s"]), one["rss_mib"])
+        for name, (one, two) in zip(ATTACKS, halves, strict=True)
     }
 
 

@@ -20,6 +20,7 @@ from server.gate.onnx_table import OPERATORS
 from server.gate.protobuf import varints
 from tests.gate import onnx_files
 from tests.gate.files import reason as refused_by_the_gate
+from tests.gate.files import refusal
 from tests.gate.onnx_files import honest, kernel, model, named, written
 
 Change = Callable[[Any], object]
@@ -46,6 +47,29 @@ def test_the_gate_lets_an_honest_file_through(tmp_path: Path) -> None:
     path.write_bytes(written(honest()))
     verdict = judge(path)
     assert (verdict.format, verdict.cost.parameters, verdict.cost.layers) == ("onnx", 12, 1)
+
+
+@pytest.mark.parametrize(
+    ("node", "says"),
+    [
+        (helper.make_node("Concat", ["x"], ["y"]), "axis"),
+        (helper.make_node("MatMul", ["x"], ["y"]), "MatMul"),
+        (helper.make_node("Relu", ["x"], ["y"], alpha=1.0), "alpha"),
+    ],
+    ids=["attribute", "input", "unknown"],
+)
+def test_the_checker_of_the_library_is_asked_too(tmp_path: Path, node: Any, says: str) -> None:
+    data = written(model([node]))
+    judged(data)  # nothing is wrong with its structure
+    told = refusal(tmp_path, data)
+    assert told.members["reason"] == "onnx-checker"
+    assert says in told.detail
+
+
+def test_a_large_file_is_not_given_to_the_library(tmp_path: Path) -> None:
+    large = numpy_helper.from_array(np.zeros(9 << 20, np.float32), "large")
+    data = written(model([helper.make_node("Concat", ["x"], ["y"])], [large]))
+    assert refused_by_the_gate(tmp_path, data) == "onnx"
 
 
 def test_the_gate_tells_the_fault_of_a_hostile_file_first(tmp_path: Path) -> None:

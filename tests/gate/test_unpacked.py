@@ -1,5 +1,6 @@
 """server/gate/unpacked.py: deflated members are read at any place, in bounded memory."""
 
+import contextlib
 import io
 import json
 import os
@@ -11,12 +12,15 @@ import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import example, settings
+from hypothesis import given as drawn
+from hypothesis import strategies as st
 
 from server.errors import BadModel
 from server.gate import zips
 from server.gate.unpacked import Unpacked
 from server.gate.zips import DEFLATED, Member
-from tests.gate.files import given, layer, members, sequential
+from tests.gate.files import given, judged, layer, members, sequential, zipped
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -102,3 +106,18 @@ def test_a_packed_model_larger_than_the_memory_of_the_gate_passes(tmp_path: Path
     told = json.loads(done.stdout)
     assert (told["status"], told["reason"]) == (0, None)
     assert told["rss_mib"] < 160
+
+
+DEFLATED_FILE = zipped(members(), method=zipfile.ZIP_DEFLATED)
+
+
+@settings(deadline=None)  # it goes through a file
+@example(at=DEFLATED_FILE.index(b"model.weights.h5") + 16, value=0xFF)
+@drawn(at=st.integers(0, len(DEFLATED_FILE) - 1), value=st.integers(0, 255))
+def test_a_changed_byte_of_a_packed_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, at: int, value: int
+) -> None:
+    data = bytearray(DEFLATED_FILE)
+    data[at] = value
+    with contextlib.suppress(BadModel):
+        judged(tmp_path_factory.getbasetemp(), bytes(data))

@@ -9,6 +9,7 @@ from server.errors import BadModel
 from server.inference.process import Child
 from tests.gate.files import keras_file, members, zipped
 from tests.gate.hostile import ATTACKS
+from tests.gate.onnx_files import honest, named, written
 from tests.inference.conftest import Judged
 from tests.inference.walls import GIB, HERE
 
@@ -44,6 +45,14 @@ async def test_an_archive_that_is_packed_passes_behind_the_walls_of_the_sandbox(
     # nothing can be written there: packed weights are read without a file
     (tmp_path / "m").write_bytes(zipped(members(), method=zipfile.ZIP_DEFLATED))
     assert (await gate(tmp_path / "m"))["format"] == "keras"
+
+
+async def test_onnx_is_held_against_its_own_checker_behind_the_walls(tmp_path: Path) -> None:
+    for data, reason in ((written(honest()), "onnx"), (named("Concat"), "onnx-checker")):
+        (tmp_path / "m").write_bytes(data)
+        with pytest.raises(BadModel) as refused:
+            await gate(tmp_path / "m")
+        assert refused.value.members["reason"] == reason
 
 
 async def test_a_refusal_is_told_with_its_code_and_its_place(tmp_path: Path) -> None:

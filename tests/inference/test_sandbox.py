@@ -108,6 +108,7 @@ async def test_a_call_by_another_numbering_ends_the_child(secrets: list[str]) ->
     async with started(secrets, rights(), act="call by the numbers of x32") as child:
         with pytest.raises(WorkerFailed, match="ended before it answered"):
             await child.call(Message({"op": "predict"}, row(-1.0)), timeout_s=30)
+    assert child.cause == "sandbox"
 
 
 async def test_without_walls_the_same_acts_succeed(secrets: list[str]) -> None:
