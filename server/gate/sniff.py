@@ -71,6 +71,12 @@ def kind(file: BinaryIO, size: int) -> Format:
     raise _refusal(head, size)
 
 
+def is_onnx(file: BinaryIO) -> bool:
+    """Return whether an open file begins as an ONNX model does."""
+    file.seek(0)
+    return bool(_ONNX.match(file.read(_HEAD_BYTES)))
+
+
 def _check_zip(tail: bytes) -> None:
     """Refuse archives of other libraries, by the names in their list."""
     if b"config.json" in tail:

@@ -3,7 +3,9 @@
 import asyncio
 
 import pytest
+import sqlalchemy as sa
 
+from server.database import alias
 from server.digest import Digest
 from server.errors import (
     AliasNotFound,
@@ -12,9 +14,10 @@ from server.errors import (
     ModelInUse,
     ModelNotFound,
     ModelState,
+    Overload,
     PreconditionFailed,
 )
-from server.repository.aliases import ABSENT, Aliases, check_name
+from server.repository.aliases import ABSENT, MAX_ALIASES, Aliases, check_name
 from server.repository.audit import Audit
 from server.repository.switching import removing
 from tests.repository.conftest import House
@@ -119,3 +122,27 @@ async def test_who_moved_it_is_recorded(house: House, aliases: Aliases) -> None:
     entries = await Audit(house.engine).page(before=None, limit=2)
     told = [(entry.action, entry.digest, entry.detail) for entry in entries]
     assert told == [("alias removed", ONE, "best"), ("alias set", ONE, "best")]
+
+
+@pytest.mark.parametrize("name", ["a", "best", "a" * 63, "0.9-rc_1"])
+def test_a_name_that_can_be(name: str) -> None:
+    assert check_name(name) == name
+
+
+async def test_a_name_may_be_looked_for_that_nobody_gave(aliases: Aliases) -> None:
+    assert aliases.find("best") is None
+    assert aliases.find("best") is None
+    made = await aliases.set("best", ONE, seen=ABSENT)
+    assert aliases.find("best") == made
+
+
+async def test_the_number_of_names_is_bounded(house: House, aliases: Aliases) -> None:
+    rows = [
+        {"name": f"n{k}", "digest": ONE.raw, "version": "v", "changed_at": 1.0}
+        for k in range(MAX_ALIASES)
+    ]
+    await house.engine.write(lambda connection: connection.execute(sa.insert(alias), rows))
+    await aliases.load()
+    with pytest.raises(Overload, match="10000 names already"):
+        await aliases.set("one-more", ONE, seen=ABSENT)
+    assert (await aliases.set("n7", TWO, seen=None)).digest == TWO

@@ -1,5 +1,6 @@
 """server/repository/kept_answers.py: answers that are given again, for a day."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 
@@ -46,3 +47,20 @@ async def test_the_database_tells_nobody_what_was_answered(house: House) -> None
     for path in house.layout.models.glob("registry.sqlite3*"):
         assert b"do not tell" not in path.read_bytes()
     assert await KeptAnswers(house.engine, bytes(32)).find(KEY, ASKED) is None
+
+
+async def test_the_same_request_has_its_turn_after_the_other(house: House) -> None:
+    kept = KeptAnswers(house.engine, SECRET)
+    answered: list[int] = []
+
+    async def answer() -> None:
+        async with kept.turn(KEY):
+            if await kept.find(KEY, ASKED) is None:
+                answered.append(1)
+                await kept.keep(KEY, ASKED, ANSWER)
+
+    await asyncio.gather(*(answer() for _ in range(20)))
+    assert answered == [1]
+    one, other = kept.turn(KEY), kept.turn(OTHER)
+    assert one is kept.turn(KEY)
+    assert one is not other

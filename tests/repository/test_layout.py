@@ -65,3 +65,8 @@ def test_only_names_of_models_are_models(tmp_path: Path, name: str) -> None:
 
 def test_the_lock_lies_beside_the_models(tmp_path: Path) -> None:
     assert layout_of(tmp_path).lock == tmp_path / "models" / ".lock"
+
+
+def test_the_servers_own_key_lies_beside_the_models(tmp_path: Path) -> None:
+    layout = layout_of(tmp_path)
+    assert layout.identity == layout.models / "identity.key"

@@ -11,6 +11,7 @@ import pytest
 
 from server.digest import Digest
 from server.errors import (
+    BadSignature,
     DigestMismatch,
     Overload,
     ScopeMissing,
@@ -381,3 +382,96 @@ async def test_an_upload_that_cannot_be_begun_takes_no_place(
     house.disk.fails = lambda _act, _name: 0
     assert uploads.partials.unfinished == 0
     assert on_disk(house) == []
+
+
+async def test_a_part_that_is_not_what_was_signed_leaves_nothing(
+    uploads: Uploads, house: House
+) -> None:
+    partial = await uploads.begin(len(DATA))
+    await uploads.add(partial, DATA[:100])
+    async with uploads.partials.holding(partial):
+        with pytest.raises(BadSignature):
+            await uploads.appending.append(
+                partial, broken(DATA[100:3000], BadSignature("digest")), Room()
+            )
+    assert partial.offset == 100
+    assert house.layout.partial(partial.id).read_bytes() == DATA[:100]
+
+
+async def test_a_part_with_the_right_checksum_stays(uploads: Uploads, house: House) -> None:
+    partial = await uploads.begin(len(DATA))
+    checked: list[int] = []
+    async with uploads.partials.holding(partial):
+        await uploads.appending.append(
+            partial, pieces(DATA), Room(), check=lambda: checked.append(partial.offset)
+        )
+    assert checked == [len(DATA)]
+    assert house.layout.partial(partial.id).read_bytes() == DATA
+
+
+async def test_many_small_pieces_and_none_at_all(uploads: Uploads, house: House) -> None:
+    partial = await uploads.begin(len(DATA))
+    async with uploads.partials.holding(partial):
+        await uploads.appending.append(partial, pieces(DATA, size=7), Room())
+        await uploads.appending.append(partial, pieces(b""), Room())
+    assert house.layout.partial(partial.id).read_bytes() == DATA
+
+
+async def test_a_crash_before_the_bytes_of_a_finished_upload_are_given_up(house: House) -> None:
+    await house.registry.register(digest_of(DATA))
+    before = await started(house)
+    partial = await before.begin(len(DATA))
+    await before.add(partial, DATA)
+    await before.settle(partial)
+    house.layout.partial(partial.id).write_bytes(DATA)  # the crash came before they were removed
+    after = await started(house)
+    found = after.partials.find(partial.id, "key")
+    assert (found.note.done, found.offset) == (True, len(DATA))
+    assert not house.layout.partial(partial.id).exists()
+
+
+async def test_a_whole_upload_that_the_disk_cannot_flush_may_be_settled_again(
+    uploads: Uploads, house: House
+) -> None:
+    await house.registry.register(digest_of(DATA))
+    partial = await uploads.begin(len(DATA))
+    await uploads.add(partial, DATA)
+    house.disk.fails = lambda act, _name: errno.EIO if act == "flush" else 0
+    with pytest.raises(ServerError):
+        await uploads.settle(partial)
+    house.disk.fails = lambda _act, _name: 0
+    await uploads.settle(partial)
+    assert await house.state_of(digest_of(DATA)) is State.PROMOTED
+
+
+async def test_a_note_that_is_a_link_is_no_note(house: House, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "note"
+    elsewhere.write_text(json.dumps({"owner": "k", "length": 9, "digest": None, "metadata": ""}))
+    house.layout.partial("0" * 32).write_bytes(b"abc")
+    house.layout.partial_note("0" * 32).symlink_to(elsewhere)
+    assert (await started(house)).partials.unfinished == 0
+    assert house.names() == []
+    assert elsewhere.exists()
+
+
+async def test_an_upload_is_removed_once(uploads: Uploads, house: House) -> None:
+    partial = await uploads.begin(len(DATA))
+    await uploads.add(partial, DATA[:100])
+    for _ in range(2):
+        await uploads.partials.remove(partial)
+    assert on_disk(house) == []
+    assert house.staging._bytes_in_flight == 0
+
+
+async def test_only_a_task_can_hold_an_upload(uploads: Uploads) -> None:
+    partial = await uploads.begin(len(DATA))
+    outcome: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+
+    def hold() -> None:
+        try:
+            uploads.partials.holding(partial).__aenter__().send(None)
+        except RuntimeError as error:
+            outcome.set_result(error)
+
+    asyncio.get_running_loop().call_soon(hold)
+    assert "held by a task" in str(await outcome)

@@ -10,6 +10,7 @@ import pytest
 
 from server.digest import Digest
 from server.repository.registry import State
+from server.repository.switching import removing
 from tests.repository.conftest import House, digest_of, pieces
 
 
@@ -168,3 +169,39 @@ async def test_a_derived_file_that_no_model_uses_concerns_none(house: House) -> 
     assert not await house.recovery.forget_derived(digest_of(b"made"))
     assert not name.exists()
     assert house.woken == []
+
+
+async def ready(house: House, data: bytes, record: dict[str, object]) -> Digest:
+    digest = await house.promoted(data)
+    model = await house.registry.get(digest)
+    assert model is not None
+    assert await house.registry.make_ready(model, record)
+    return digest
+
+
+async def remove(house: House, digest: Digest) -> bool:
+    return await house.recovery.remove(digest, removing(digest, at=1.0, by="ann"))
+
+
+async def test_a_derived_file_goes_with_the_last_model_that_has_it(house: House) -> None:
+    made = digest_of(b"made")
+    name = house.layout.derived(made)
+    name.write_bytes(b"made")
+    kept = await ready(house, b"kept as it is", {"version": 1})
+    one, two = [await ready(house, data, {"derived": made.hex}) for data in (b"one", b"two")]
+    for digest, stays in ((one, True), (kept, True), (two, False)):
+        assert await remove(house, digest)
+        assert not house.store.holds(digest)
+        assert name.exists() is stays
+    assert not await remove(house, two)
+
+
+async def test_a_derived_file_of_the_only_model_goes_beside_others_that_have_none(
+    house: House,
+) -> None:
+    made = digest_of(b"made")
+    house.layout.derived(made).write_bytes(b"made")
+    await ready(house, b"kept as it is", {"version": 1})
+    digest = await ready(house, b"one", {"derived": made.hex})
+    assert await remove(house, digest)
+    assert not house.layout.derived(made).exists()

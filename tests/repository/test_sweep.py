@@ -5,7 +5,9 @@ import logging
 import os
 import secrets
 import sqlite3
+import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -268,3 +270,34 @@ async def test_an_upload_of_a_model_that_was_removed_meanwhile_is_not_kept(house
     async with house.staging.receive(pieces(data)) as upload:
         await house.sweeper.settle(upload, registers=False)
     assert await house.state_of(digest_of(data)) is State.PROMOTED
+
+
+async def test_who_waits_for_the_end_of_a_sweep_is_told_when_it_has_ended(house: House) -> None:
+    await house.registry.register(digest_of(b"model"))
+    await house.upload(b"model")
+    has_begun = threading.Event()
+
+    def look(act: str, _name: Path) -> int:
+        if act == "digest":
+            has_begun.set()
+        return 0
+
+    house.disk.fails = look
+    sweep = asyncio.ensure_future(house.sweeper.sweep())
+    await asyncio.to_thread(has_begun.wait)
+    await house.sweeper.finish()
+    assert await house.state_of(digest_of(b"model")) is State.PROMOTED
+    await sweep
+    await house.sweeper.finish()
+
+
+async def test_a_rejected_model_that_is_uploaded_again_is_judged_again(house: House) -> None:
+    digest = await house.promoted(b"model")
+    model = await house.registry.get(digest)
+    assert model is not None
+    assert await house.registry.reject(model, "no model")
+    house.woken.clear()
+    async with house.staging.receive(pieces(b"model")) as upload:
+        await house.sweeper.settle(upload)
+    assert await house.state_of(digest) is State.PROMOTED
+    assert house.woken == [True]
