@@ -18,6 +18,7 @@ from server.errors import BadModel
 from server.gate import hdf5
 from server.gate.window import Window
 from tests.gate.files import h5_file, judged, keras_file, members, patched, reason, refusal, zipped
+from tests.gate.hostile import arrays, in_pieces
 
 WEIGHTS = "model_weights/dense/dense"
 Spoil = Callable[[h5py.File], object]
@@ -79,6 +80,7 @@ def chunked(*chunk: int, filter_id: int | None = None) -> Any:
 def several(file: h5py.File) -> None:
     for k in range(9):
         raw_dataset(file, f"x{k}", (200_000,), chunked(100))
+        file[f"x{k}"][0] = 1
 
 
 def compact(file: h5py.File) -> None:
@@ -186,6 +188,8 @@ def wide_float(file: h5py.File) -> None:
         (lambda f: f.__setitem__("x", np.dtype("f4")), "hdf5-type"),
         (lambda f: f.__setitem__("x", "text"), "hdf5-type"),
         (many_objects, "hdf5-objects"),
+        (lambda f: arrays(f, hdf5.MAX_ARRAYS + 1), "hdf5-objects"),
+        (lambda f: arrays(f, hdf5.MAX_PLANNED + 1, in_pieces()), "hdf5-objects"),
         (many_objects_apart, "hdf5-objects"),
         (nested(hdf5.MAX_DEPTH + 1), "hdf5-nested"),
         (many_attributes, "hdf5-attributes"),
