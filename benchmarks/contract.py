@@ -39,11 +39,15 @@ negative_data_rejection.expected-statuses = [
 ]
 missing_required_header.expected-statuses = ["400", "401", "405", "412"]
 
+[phases.stateful]
+max-steps = 20
+generation.mode = "positive"
+
 # what their members say together, or a setting (of how long tokens last), no schema tells
 [[operations]]
 include-name = [
     "POST /v1/uploads/{upload}", "PUT /v1/aliases/{name}", "POST /v1/models/{digest}/predictions",
-    "POST /v1/tokens"
+    "POST /v1/tokens", "POST /v1/frontends/{name}"
 ]
 checks.positive_data_acceptance.enabled = false
 

@@ -48,11 +48,12 @@ async def test_an_archive_that_is_packed_passes_behind_the_walls_of_the_sandbox(
 
 
 async def test_onnx_is_held_against_its_own_checker_behind_the_walls(tmp_path: Path) -> None:
-    for data, reason in ((written(honest()), "onnx"), (named("Concat"), "onnx-checker")):
-        (tmp_path / "m").write_bytes(data)
-        with pytest.raises(BadModel) as refused:
-            await gate(tmp_path / "m")
-        assert refused.value.members["reason"] == reason
+    (tmp_path / "m").write_bytes(written(honest()))
+    assert (await gate(tmp_path / "m"))["format"] == "onnx"
+    (tmp_path / "m").write_bytes(named("Concat"))
+    with pytest.raises(BadModel) as refused:
+        await gate(tmp_path / "m")
+    assert refused.value.members["reason"] == "onnx-checker"
 
 
 async def test_a_refusal_is_told_with_its_code_and_its_place(tmp_path: Path) -> None:
