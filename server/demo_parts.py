@@ -16,7 +16,7 @@ from server.parts import Inference, logged
 from server.repository.fetching import Fetching
 from server.repository_parts import Repository
 from server.settings import Settings
-from server.web.spec2spec import TASK, Demonstration, Terms
+from server.web.demonstration import TASK, Demonstration, Terms
 from server.web.v1.job_requests import JobRequests
 
 _SHARE = 4  # of the room for the files of jobs, one part of so many

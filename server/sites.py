@@ -23,6 +23,7 @@ from server.signing.bearer import PURPOSE, BearerTokens
 from server.web import compat
 from server.web.body import BodyMemory, Pace
 from server.web.callers import Callers, Dialect1
+from server.web.demonstration import Demonstration
 from server.web.direct import DirectRoutes
 from server.web.health import health_routes
 from server.web.metrics import MetricsAccess, Watched, metrics_routes
@@ -30,7 +31,7 @@ from server.web.quotas import Quotas
 from server.web.receipts import Receipts, receipt_routes
 from server.web.signed import SignedBodies
 from server.web.site import Site, build_site
-from server.web.spec2spec import Demonstration, spec2spec_routes
+from server.web.spec2spec import spec2spec_routes
 from server.web.v1.aliases import alias_changes, alias_routes
 from server.web.v1.audit import audit_routes
 from server.web.v1.files import file_routes

@@ -5,7 +5,6 @@ import io
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -254,10 +253,10 @@ def test_what_was_made_is_forgotten_by_the_next_start(
 
 
 def test_who_leaves_leaves_nothing(server: Server) -> None:
-    before = set((server.models / "jobs").iterdir())
-    with httpx.Client(base_url=server.api, verify=server.tls(), timeout=0.5) as hasty:
-        with pytest.raises(httpx.TimeoutException):
-            predict(hasty, encode(song(50.0)), extent="whole", iterations="100")
-    started = time.monotonic()
-    wait_until(lambda: set((server.models / "jobs").iterdir()) <= before, "its files are gone")
-    assert time.monotonic() - started < 30
+    folder = server.models / "jobs"
+    before = set(folder.iterdir())
+    sound = encode(song(50.0))
+    hasty = httpx.Client(base_url=server.api, verify=server.tls(), timeout=2)
+    with hasty, pytest.raises(httpx.TimeoutException):
+        predict(hasty, sound, extent="whole", iterations="100")
+    wait_until(lambda: set(folder.iterdir()) <= before, "its files are gone")
