@@ -20,6 +20,7 @@ if __name__ == "__main__":
 import argparse
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from server import (
     app,
@@ -88,6 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="serve both ports until SIGTERM")
+    serve.add_argument(
+        "--skip-download",
+        action="store_true",
+        help="take SPEC2SPEC_MODEL as it lies here, without fetching its URL",
+    )
     serve.set_defaults(command=_serve)
     sweep = commands.add_parser("sweep", help="promote and discard uploads once, without a server")
     sweep.set_defaults(command=_sweep)
@@ -128,8 +134,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _serve(_options: argparse.Namespace) -> int:
+def _serve(options: argparse.Namespace) -> int:
     chosen, faults = settings.read_settings(os.environ)
+    if options.skip_download:
+        chosen = replace(chosen, spec2spec_model=replace(chosen.spec2spec_model, url=""))
     configure_logging(chosen.log_level)
     asyncio.run(app.serve(chosen, Ports(chosen, faults)))
     return 0

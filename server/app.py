@@ -20,6 +20,7 @@ from typing import Any
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from server import allocation, database
+from server.demo_parts import Demo
 from server.inference.surroundings import remove_stale_folders
 from server.job_parts import Jobs
 from server.parts import Inference, find_sandbox, logged
@@ -60,12 +61,15 @@ async def serve(settings: Settings, ports: Ports) -> None:
                 )
                 jobs = Jobs(settings, ports.layout, repository, inference, group)
                 await jobs.desk.load()
+                demo = Demo(settings, repository, inference, jobs, group)
                 scheduler = _schedule(repository, jobs, settings.sweep_interval_s)
                 scrubbing = group.create_task(logged(repository.scrub.run()))
                 try:
                     await inference.engines.reconcile()
+                    await demo.start()
                     jobs.start()
-                    sites = build_sites(settings, ports, repository, inference, jobs)
+                    parts = (settings, ports, repository, inference, jobs)
+                    sites = build_sites(*parts, demo=demo.surface)
                     allocation.freeze_start()
                     await _listen(
                         *(settings, ports, sites, stop),
@@ -76,6 +80,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
                     await repository.sweeper.finish()  # the database closes after it
                     scheduler.shutdown(wait=False)
                     scrubbing.cancel()
+                    demo.close()
                     await jobs.close()
                     await inference.close()
         finally:

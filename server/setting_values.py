@@ -54,6 +54,25 @@ class Names(tuple[str, ...]):
         return ",".join(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A model file: where it is fetched from, unless that is empty, and its digest."""
+
+    url: str = ""
+    digest: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.url}#sha256={self.digest}" if self.url else self.digest
+
+
+def _parse_pin(text: str) -> Pin:
+    url, mark, digest = text.rpartition("#sha256=")
+    digest = digest.lower()
+    if not _DIGEST.fullmatch(digest) or (mark and not url.startswith(("https://", "file:///"))):
+        raise ValueError("write 64 hexadecimal digits, or https://... or file:///...#sha256=DIGITS")
+    return Pin(url, digest)
+
+
 def _parse_bind(text: str) -> Bind:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdigit() or int(port) > 65535:
@@ -110,6 +129,7 @@ PARSERS: dict[Any, Callable[[str], Any]] = {
     Paths: _parse_paths,
     Names: _parse_names,
     Secret: _parse_secret,
+    Pin: _parse_pin,
     datetime: _parse_instant,
 }
 

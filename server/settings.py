@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from server.setting_values import NEVER, PARSERS, Bind, Names, Paths, Secret, read_tokens
+from server.setting_values import NEVER, PARSERS, Bind, Names, Paths, Pin, Secret, read_tokens
 
 SECRETS = {"SIGNING_TOKEN", "METRICS_TOKEN"}  # never shown
 WARN_TOKEN_BYTES = 32
@@ -173,6 +173,17 @@ class Settings:
     )
     max_jobs_bytes: int = _setting(
         "MAX_JOBS_BYTES", 32 << 30, "Room for the files of all jobs.", unit="bytes", least=1
+    )
+    spec2spec_demo: bool = _setting(
+        "SPEC2SPEC_DEMO", False, "1: `POST /predict` and its like, for everybody, unsigned."
+    )
+    spec2spec_model: Pin = _setting(
+        "SPEC2SPEC_MODEL",
+        Pin(),
+        "What answers there: a digest, or `https://...#sha256=DIGEST`, fetched at the start.",
+    )
+    spec2spec_origins: Names = _setting(
+        "SPEC2SPEC_ORIGINS", Names(), "Origins whose pages may use it, by commas; `*`: any."
     )
     rejected_keep_s: float = _setting(
         "REJECTED_KEEP_S", 86400.0, "A rejected file is removed after.", unit="s"

@@ -23,6 +23,7 @@ from server.signing.bearer import PURPOSE, BearerTokens
 from server.web import compat
 from server.web.body import BodyMemory, Pace
 from server.web.callers import Callers, Dialect1
+from server.web.demonstration import Demonstration
 from server.web.direct import DirectRoutes
 from server.web.health import health_routes
 from server.web.metrics import MetricsAccess, Watched, metrics_routes
@@ -30,6 +31,7 @@ from server.web.quotas import Quotas
 from server.web.receipts import Receipts, receipt_routes
 from server.web.signed import SignedBodies
 from server.web.site import Site, build_site
+from server.web.spec2spec import spec2spec_routes
 from server.web.v1.aliases import alias_changes, alias_routes
 from server.web.v1.audit import audit_routes
 from server.web.v1.files import file_routes
@@ -52,15 +54,23 @@ from server.web.v2.routes import v2_routes
 
 
 def build_sites(
-    settings: Settings, ports: Ports, repository: Repository, inference: Inference, jobs: Jobs
+    settings: Settings,
+    ports: Ports,
+    repository: Repository,
+    inference: Inference,
+    jobs: Jobs,
+    *,
+    demo: Demonstration | None,
 ) -> tuple[Site, Site]:
-    """Build the API and the upload site."""
+    """Build the API and the upload site, and the demonstration where there is one."""
     pace = Pace(settings.body_idle_s, settings.min_upload_rate, settings.upload_grace_s)
     uploads: list[Blueprint | DirectRoutes] = [
         compat.upload_test_routes(),
         compat.upload_routes(repository.staging, callers=None, sweeper=repository.sweeper),
     ]
     api = _api(settings, ports, repository, inference, jobs)
+    if demo is not None:
+        api.append(spec2spec_routes(demo))
     legacy = settings.legacy_status
     return (
         build_site("api", api, pace=pace, legacy_status=legacy),

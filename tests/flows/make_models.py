@@ -64,6 +64,7 @@ def main(folder: Path) -> None:
     save("echo", _echo(), ending="keras")
     save("wide", _wide(), ending="keras")
     save("narrow", _narrow(), ending="keras")
+    save("pix2pix", _pix2pix(), ending="keras")
     lambda_input = keras.Input((58,), name="features")
     doubled = keras.layers.Lambda(lambda x: x * 2)(lambda_input)
     save("lambda", keras.Model(lambda_input, keras.layers.Dense(10)(doubled)), ending="keras")
@@ -152,6 +153,24 @@ def _narrow() -> Any:
     as_floats = [keras.layers.Rescaling(1.0)(x) for x in (bytes_, switches)]
     sums = [keras.ops.sum(x, axis=1, keepdims=True) for x in as_floats]
     return keras.Model([bytes_, switches], keras.layers.Concatenate(name="sums")(sums))
+
+
+def _pix2pix() -> Any:
+    """Build a small generator of pictures, as docs/tasks/spec2spec.md says to."""
+    layers = keras.layers
+    x = inputs = keras.Input((256, 256, 1), name="input_image")
+    skips = []
+    for width in (2, 4, 4):
+        x = layers.Conv2D(width, 4, 2, "same", use_bias=False)(x)
+        x = layers.GroupNormalization(groups=-1, epsilon=1e-3)(x)
+        x = layers.LeakyReLU(negative_slope=0.3)(x)
+        skips.append(x)
+    for width, skip in ((4, skips[1]), (2, skips[0])):
+        x = layers.Conv2DTranspose(width, 4, 2, "same", use_bias=False)(x)
+        x = layers.GroupNormalization(groups=-1, epsilon=1e-3)(x)
+        x = layers.Concatenate()([layers.ReLU()(x), skip])
+    made = layers.Conv2DTranspose(1, 4, 2, "same", activation="tanh", name="mel")(x)
+    return keras.Model(inputs, made)
 
 
 def _sequential(head: dict[str, Values]) -> Any:

@@ -104,6 +104,7 @@ class Server:
             "SANDBOX": sandbox(),
             **(settings or {}),
         }
+        self.arguments: list[str] = []  # of the command
         self.scratch.mkdir(parents=True, exist_ok=True)
         self._log_path = folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -119,7 +120,7 @@ class Server:
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "server", "serve"]
+        return [sys.executable, "-m", "server", "serve", *self.arguments]
 
     def launch(self) -> Self:
         """Start the process without waiting for it."""

@@ -55,7 +55,7 @@ def job_artifact_routes(desk: Desk, access: JobAccess) -> Blueprint:
         job = await access.job(name, principal)
         kept = _find(job, file)
         try:
-            return await _sent(desk.files, kept)
+            return await sent(desk.files, kept)
         except RangeUnsatisfiable as error:
             refused = problem(error, path=request.path)
             refused.headers["Content-Range"] = f"bytes */{kept.size}"
@@ -91,8 +91,14 @@ def _find(job: Job, file: str) -> Kept:
     return next(kept for kept in job.artifacts if kept.name == file)
 
 
-async def _sent(files: JobFiles, kept: Kept) -> Response:
-    """Answer with a file, or with what was asked of it."""
+async def sent(files: JobFiles, kept: Kept) -> Response:
+    """Answer with a file, or with what the request at hand asks of it.
+
+    Raises
+    ------
+    RangeUnsatisfiable
+        If nothing of it is there.
+    """
     tag = kept.digest.hex
     if request.if_none_match.contains(tag):
         response = Response(status=_NOT_MODIFIED)
