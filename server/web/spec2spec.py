@@ -108,6 +108,8 @@ async def _sound_of(
     async with demonstration.desk.files.receive(sound.chunks, asked.stream_body.declared) as whole:
         if await _values(parts, given) is not None:
             raise MalformedForm("send one sound at a time")
+        async for _behind in chunks:
+            pass  # whether the client leaves is seen when its whole body has come
         yield whole, given
 
 
