@@ -162,7 +162,8 @@ class _Graphs:
         dims: list[int] = tensor.get("dims", [])
         kind = _first(tensor, "data_type", 0)
         if _first(tensor, "data_location", 0) or "external_data" in tensor:
-            raise refused("onnx-external", "a tensor lies in another file", where=where)
+            sentence = "a tensor lies in another file: save the model as one"
+            raise refused("onnx-external", sentence, where=where)
         if kind not in BITS or len(dims) > _MAX_RANK or min(dims, default=0) < 0:
             raise refused("onnx-tensor", "a tensor is of a kind that is not read", where=where)
         count = prod(dims)

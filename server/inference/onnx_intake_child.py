@@ -38,6 +38,9 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     """Judge the file at `config["path"]` by `config["manifest"]`."""
     path, manifest = Path(config["path"]), config["manifest"] or {}
     engine = _load(path)
+    for what, specs in (("input", engine.signature.inputs), ("output", engine.signature.outputs)):
+        if not specs:
+            raise BadModel(f"the model has no {what}", reason="onnx-graph")
     check_inputs(engine.signature.inputs)
     binding = task_of(manifest).bind(engine.signature, manifest)
     shapes = runnable(engine, engine.signature, binding)
@@ -52,6 +55,7 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         "version": RECORD_VERSION,
         "format": "onnx",
         "engine": served,
+        "conversion": None,
         **batched,
         "repairs": [],
         "signature": engine.signature.describe(),

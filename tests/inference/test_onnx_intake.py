@@ -106,10 +106,20 @@ def flat(path: Path) -> Path:
     return write(path, nodes, [info("x", "n", 4)], [info("y")])
 
 
-def doubles(path: Path) -> Path:
+def of_type(path: Path, dtype: int) -> Path:
     nodes = [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)]
-    inputs = [info("x", "n", 4, dtype=TensorProto.DOUBLE)]
+    inputs = [info("x", "n", 4, dtype=dtype)]
     return write(path, nodes, inputs, [info("y", "n", 4)])
+
+
+def silent(path: Path) -> Path:
+    return write(path, [helper.make_node("Relu", ["x"], ["y"])], [info("x", "n", 4)], [])
+
+
+def deaf(path: Path) -> Path:
+    return write(
+        path, [helper.make_node("Relu", ["w"], ["y"])], [], [info("y", 1)], w=np.ones(1, "f4")
+    )
 
 
 def scalar(path: Path) -> Path:
@@ -127,7 +137,10 @@ def unfit(path: Path) -> Path:
     ("made", "reason", "said"),
     [
         (lambda path: cast(path, TensorProto.INT64), "onnx-type", "output 'y' is tensor.int64."),
-        (doubles, "onnx-type", "input 'x' is tensor.double."),
+        (lambda path: of_type(path, TensorProto.DOUBLE), "onnx-type", "'x' is tensor.double."),
+        (lambda path: of_type(path, TensorProto.FLOAT16), "onnx-type", "'x' is tensor.float16."),
+        (silent, "onnx-graph", "no output"),
+        (deaf, "onnx-graph", "no input"),
         (lambda path: dense(path, batch=32), "fixed-batch", "fixed at 32"),
         (flat, "output-batch", "axis 0 of output 'y'"),
         (scalar, "no-batch", "input 'x' has no batch axis"),
