@@ -59,6 +59,13 @@ def _lot(value: Any) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
 
+def _metadata(digest: str) -> str:
+    return f"sha256 {base64.b64encode(digest.encode()).decode()}"
+
+
+_TOLD_AS = {_metadata(digest): data for digest, data in _FILES.items()}
+
+
 def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{64}", value) is not None
 
@@ -110,9 +117,8 @@ def right_upload(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
         return
     if path == "/v1/uploads":
         digest = list(_FILES)[lot // 4 % len(_FILES)]
-        told = base64.b64encode(digest.encode()).decode()
         case.headers["Upload-Length"] = str(len(_FILES[digest]))
-        case.headers["Upload-Metadata"] = f"sha256 {told}"
+        case.headers["Upload-Metadata"] = _metadata(digest)
         if case.media_type == _PART:
             case.body = _FILES[digest][: lot // 4 % 40]
     elif _UPLOADS:
@@ -129,9 +135,9 @@ def learnt_upload(_context: Any, case: Any, response: Any) -> None:
     if not case.operation.path.startswith("/v1/uploads"):
         return
     said = {name.lower(): values[0] for name, values in response.headers.items()}
-    told = str((case.headers or {}).get("Upload-Metadata", "")).removeprefix("sha256 ")
-    if "location" in said and (digest := base64.b64decode(told).decode()) in _FILES:
-        _UPLOADS[said["location"].rpartition("/")[2]] = int(said["upload-offset"]), _FILES[digest]
+    named = str((case.headers or {}).get("Upload-Metadata", ""))
+    if "location" in said and (file := _TOLD_AS.get(named)) is not None:
+        _UPLOADS[said["location"].rpartition("/")[2]] = int(said["upload-offset"]), file
     upload = (case.path_parameters or {}).get("upload")
     if upload in _UPLOADS and "upload-offset" in said:
         _UPLOADS[upload] = int(said["upload-offset"]), _UPLOADS[upload][1]

@@ -1,5 +1,6 @@
 """What waits until the rest has caught up: arrays that come and go along one axis."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,10 @@ class Held:
     def _join(self) -> None:
         if len(self._parts) > 1:
             self._parts = [np.concatenate(self._parts, axis=self._axis)]
+
+
+def with_end(blocks: Iterator[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], bool]]:
+    """Give blocks as they come, each with False, and then an empty one of stereo with True."""
+    for block in blocks:
+        yield block, False
+    yield np.zeros((0, 2), np.float32), True

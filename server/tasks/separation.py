@@ -10,7 +10,7 @@ In either form `other` is what the other three leave of the song, so the stems s
 the model says. A model of the first form may give some of the stems only: its manifest says which.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from server.audio.spectrum import too_short
 from server.errors import BadModel
-from server.separation.held import Held
+from server.separation.held import Held, with_end
 from server.separation.masks import masks
 from server.separation.stem_files import CHANNELS, FORMATS, REST, STEMS, Part, StemFiles, with_rest
 from server.separation.stft import BINS, SAMPLE_RATE_HZ, Istft, Stft
@@ -163,7 +163,7 @@ def _by_masks(job: Assignment) -> Parts:
         return with_rest(made, mix)
 
     seen = False
-    for block, is_last in _with_end(job.sound.blocks()):
+    for block, is_last in with_end(job.sound.blocks()):
         samples += len(block)
         mix.put(block)
         frames = stft.feed(block) if not is_last else stft.finish()
@@ -185,12 +185,6 @@ def _by_masks(job: Assignment) -> Parts:
         yield parted(rest)
     yield with_rest({stem: inverse[stem].finish(samples) for stem in stems}, mix)
     return samples
-
-
-def _with_end(blocks: Iterator[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], bool]]:
-    for block in blocks:
-        yield block, False
-    yield np.zeros((0, CHANNELS), np.float32), True
 
 
 def _frames(binding: Mapping[str, Any]) -> tuple[int, int, bool]:
@@ -251,7 +245,7 @@ def _by_windows(job: Assignment) -> Parts:
     order, waiting, mix, samples = job.binding["order"], Held(0), Held(0), 0
     joiner, seen = Joiner(hop), False
     expected = job.sound.expected_samples or _UNSTATED
-    for block, is_last in _with_end(job.sound.blocks()):
+    for block, is_last in with_end(job.sound.blocks()):
         samples += len(block)
         mix.put(block)
         waiting.put(block)

@@ -211,7 +211,7 @@ def _told_once(listed: Listed, aliases: Aliases, status: int = 200) -> Response:
     info = told(listed, aliases.by_model())
     response = answer(info, status)
     tag = hashlib.sha256(msgspec.json.encode(info)).hexdigest()[:32]
-    if request.method == "GET" and request.if_none_match.contains(tag):
+    if request.method == "GET" and request.if_none_match.contains_weak(tag):
         response = Response(status=304)
     response.set_etag(tag)
     if status == CREATED:
