@@ -27,7 +27,7 @@ from benchmarks import bodies
 from benchmarks.latency import MANIFEST, MODEL
 from benchmarks.loadgen import CLOSES, Target, load, receive
 from benchmarks.ours import target
-from benchmarks.serving import served
+from benchmarks.serving import Server, served
 
 LEAST_GOODPUT = 0.9
 _SOUND_S = 2.0
@@ -77,10 +77,16 @@ def main() -> int:
         capacity = load(where, requests, callers=_CAPACITY_CALLERS, seconds=_CAPACITY_S).rate
         print(f"capacity: {capacity:.1f} predictions a second", flush=True)
         offered = options.times * capacity
-        began_cpu_s = time.process_time()
+        began_cpu_s, web_cpu_s = time.process_time(), _web_cpu_s(server)
         seen = _overload(where, requests, rate=offered, seconds=options.seconds)
         client_share = (time.process_time() - began_cpu_s) / options.seconds
+        web_share = (_web_cpu_s(server) - web_cpu_s) / options.seconds
+    print(f"the web process took {web_share:.2f} cores")
     return _report(seen, capacity, offered, options.seconds, client_share)
+
+
+def _web_cpu_s(server: Server) -> float:
+    return sum(server.processes()[0].cpu_times()[:2])
 
 
 def _options() -> argparse.Namespace:

@@ -159,15 +159,20 @@ class Predictor:
         """How many predictions one caller may have under way."""
         return self._admission.share_of_one
 
-    def check_room(self, asker: Asker) -> None:
+    def check_room(self, address: str) -> None:
         """Refuse a call before its body is read, when it would be refused afterwards.
+
+        Parameters
+        ----------
+        address : str
+            Where it comes from; its key is not known yet.
 
         Raises
         ------
         Overload, TooManyRequests
-            If all places, or all that this address or key may have, are taken.
+            If all places, or all that this address may have, are taken.
         """
-        self._admission.check(asker)
+        self._admission.check(Asker(address))
 
     async def predict_sound(
         self,

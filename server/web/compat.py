@@ -20,7 +20,6 @@ from typing import cast
 from quart import Blueprint, Response, request
 
 from server.digest import Digest
-from server.inference.admission import Asker
 from server.inference.contracts import Contracts
 from server.inference.intake import Intake
 from server.inference.prediction import Prediction
@@ -162,11 +161,11 @@ def prediction_routes(
     predictor: Predictor, bodies: SignedBodies, *, max_bytes: int
 ) -> DirectRoutes:
     """Build the prediction."""
-    routes = DirectRoutes("prediction")
+    routes = DirectRoutes("prediction", predictor.check_room)
 
     @routes.post("/prediction")
     async def predict(asked: StreamedRequest) -> Response:
-        predictor.check_room(Asker(asked.caller))
+        predictor.check_room(asked.caller)
         parse = partial(parse_fields, raw=_BASE64_FIELDS)
         async with bodies.open(asked, max_bytes, Scope.PREDICT, parse=parse) as opened:
             fields = take_fields(

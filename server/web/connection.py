@@ -81,7 +81,7 @@ class StreamedConnection(ASGIHTTPConnection):
         state: Any = self.scope.get("state") or {}
         body.caller = request.caller
         body.attach(receive, self._pace, state.get(PROCEED) if waits else None)
-        answer = cast(ASGISendCallable, _draining(body, send))
+        answer = cast(ASGISendCallable, draining(body, send))
         handler = asyncio.ensure_future(self.handle_request(request, answer))
         gone = asyncio.ensure_future(body.gone())
         done, pending = await asyncio.wait({handler, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -122,7 +122,7 @@ class StreamedConnection(ASGIHTTPConnection):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _draining(body: RequestBody, send: Send) -> Send:
+def draining(body: RequestBody, send: Send) -> Send:
     """Wrap `send`: before the last event of an answer, read what the client still sends."""
 
     async def send_and_drain(message: Any) -> None:

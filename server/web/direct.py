@@ -17,6 +17,7 @@ from server.web.connection import StreamedRequest
 
 Answer = Callable[[StreamedRequest], Awaitable[Response]]
 Handler = Callable[..., Awaitable[Response]]
+CheckRoom = Callable[[str], None]
 
 
 class DirectRoutes:
@@ -26,6 +27,9 @@ class DirectRoutes:
     ----------
     name : str
         Of the blueprint.
+    check_room : callable, optional
+        Takes the address of a caller, and raises `Overload` when nothing that it asks here would be
+        answered now.
 
     Attributes
     ----------
@@ -33,7 +37,8 @@ class DirectRoutes:
         The same routes for Quart, which also knows the other methods and a slash at the end.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, check_room: CheckRoom | None = None) -> None:
+        self.check_room = check_room
         self.blueprint = Blueprint(name, __name__)
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
 

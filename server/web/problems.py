@@ -122,7 +122,17 @@ def _fault(error: Exception) -> ServerError:
 
 def problem(error: ServerError, *, path: str, legacy_status: bool = False) -> Response:
     """Render one error."""
-    body = describe(error)
+    body, status, headers = rendered(error, path=path, legacy_status=legacy_status)
+    response = json_response(body, status)
+    response.headers.update(headers)
+    return response
+
+
+def rendered(
+    error: ServerError, *, path: str, legacy_status: bool
+) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Return the JSON of one error, its status, and the headers that belong to it."""
+    body, status = describe(error), error.status
     original = path in _ORIGINAL
     media_type = _MEDIA_TYPE
     if path == "/v2" or path.startswith("/v2/"):
@@ -132,14 +142,14 @@ def problem(error: ServerError, *, path: str, legacy_status: bool = False) -> Re
         if isinstance(error, MalformedForm) and path == "/nodemodeluploads":
             body["message"] = "please upload a file."
     if original and legacy_status:
-        response = json_response({"msg": body["msg"], "ex": error.detail} | body)
-    else:
-        response = json_response(body, error.status, media_type=media_type)
+        body, status = {"msg": body["msg"], "ex": error.detail} | body, HTTPStatus.OK
+        media_type = "application/json"
+    headers = {"Content-Type": media_type}
     if isinstance(error, Overload):
-        response.headers["Retry-After"] = str(error.retry_after_s)
+        headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, BadSignature):
-        response.headers["WWW-Authenticate"] = "Signature"
-    return response
+        headers["WWW-Authenticate"] = "Signature"
+    return body, status, headers
 
 
 def describe(error: ServerError) -> dict[str, Any]:

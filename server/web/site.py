@@ -16,6 +16,7 @@ from server.telemetry import REQUEST_ID, TRACE_ID
 from server.web.body import Pace
 from server.web.connection import Direct, Reply, StreamedConnection, StreamedRequest
 from server.web.direct import Answer, DirectRoutes, find_direct
+from server.web.early import EarlyRefusals
 from server.web.problems import FIXED_HEADERS, bare_problem, install_problems, refused
 from server.web.traces import Trace, trace_of, traced
 
@@ -69,7 +70,7 @@ def build_site(
         _tell(name, rule, asked, response, started)
 
     app.asgi_http_class = partial(StreamedConnection, pace=pace, direct=find)  # type: ignore[assignment]
-    return Site(app)
+    return Site(app, EarlyRefusals(name, direct, pace=pace, legacy_status=legacy_status))
 
 
 def _begin(asked: Request) -> tuple[float, Trace | None]:
@@ -106,8 +107,9 @@ def _tell(port: str, rule: str, asked: Request, response: Response, started: flo
 class Site:
     """An application behind a door that turns away what Quart would stumble over."""
 
-    def __init__(self, app: Quart) -> None:
+    def __init__(self, app: Quart, early: EarlyRefusals) -> None:
         self._app = app
+        self._early = early
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI scope."""
@@ -119,7 +121,7 @@ class Site:
             scope = {**scope, "path": "/" + "".join(scope["path"].split("/", 3)[3:])}
         if scope["type"] == "http" and not scope["path"].startswith("/"):
             await _refuse(send)
-        else:
+        elif scope["type"] != "http" or not await self._early.refuse(scope, receive, send):
             await self._app(scope, receive, send)
 
 

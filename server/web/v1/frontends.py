@@ -17,7 +17,6 @@ import msgspec
 from quart import Blueprint, Response, request
 
 from server.errors import NotAcceptable, WorkerFailed
-from server.inference.admission import Asker
 from server.inference.contracts import Contracts
 from server.inference.frames import Part
 from server.inference.frontend_inputs import frontend_binding
@@ -57,7 +56,7 @@ def frontend_routes(
     @bp.post("/v1/frontends/<name>")
     async def compute(name: str) -> Response:
         asked = _asked()
-        predictor.check_room(Asker(asked.caller))
+        predictor.check_room(asked.caller)
         async with bodies.open_raw(asked, max_bytes, Scope.PREDICT) as raw:
             fields = take_fields(
                 raw.fields | query_fields(asked),

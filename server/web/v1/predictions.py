@@ -107,9 +107,9 @@ class Predictions:
         self._contracts = contracts
         self._max_bytes = max_bytes
 
-    def check_room(self, asked: StreamedRequest) -> None:
+    def check_room(self, address: str) -> None:
         """Refuse a request before its body is read, when it would be refused afterwards."""
-        self._predictor.check_room(Asker(asked.caller))
+        self._predictor.check_room(address)
 
     async def of_call(self, asked: StreamedRequest, name: str, options: Options) -> _Answer:
         """Predict from tensors in JSON."""
@@ -204,11 +204,11 @@ class Predictions:
 
 def v1_prediction_routes(predictions: Predictions, receipts: Receipts) -> DirectRoutes:
     """Build the predictions of `/v1`."""
-    routes = DirectRoutes("v1_predictions")
+    routes = DirectRoutes("v1_predictions", predictions.check_room)
 
     @routes.post("/v1/models/<digest>/predictions")
     async def predict(asked: StreamedRequest, digest: str) -> Response:
-        predictions.check_room(asked)
+        predictions.check_room(asked.caller)
         options = options_of(asked)
         if asked.mimetype == FORM:
             return await predictions.of_form(asked, digest, options)

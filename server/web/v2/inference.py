@@ -43,7 +43,7 @@ def inference_routes(parts: Parts, memory: BodyMemory, *, max_bytes: int) -> Dir
     max_bytes : int
         Largest body, as sent and inflated.
     """
-    routes = DirectRoutes("v2_inference")
+    routes = DirectRoutes("v2_inference", parts.predictor.check_room)
     predictor = parts.predictor
 
     @routes.post("/v2/models/<name>/infer")
@@ -55,7 +55,7 @@ def inference_routes(parts: Parts, memory: BodyMemory, *, max_bytes: int) -> Dir
         return await _infer(asked, name, version)
 
     async def _infer(asked: StreamedRequest, name: str, version: str | None) -> Response:
-        predictor.check_room(Asker(asked.caller))
+        predictor.check_room(asked.caller)
         async with (
             parts.bodies.open_raw(asked, max_bytes, Scope.PREDICT) as raw,
             plain(asked, raw.data, memory, max_bytes) as body,
