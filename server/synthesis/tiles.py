@@ -46,7 +46,7 @@ class Joiner:
         np.ndarray, shape (..., hop), float32
             What no later tile reaches.
         """
-        joined = tile.copy()
+        joined = tile.copy(order="K")
         if self._tail is not None:
             shared = self._tail.shape[-1]
             rising = np.arange(1, shared + 1, dtype=np.float32) / np.float32(shared + 1)

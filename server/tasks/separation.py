@@ -25,15 +25,7 @@ from server.separation.stem_files import CHANNELS, FORMATS, REST, STEMS, Part, S
 from server.separation.stft import BINS, SAMPLE_RATE_HZ, Istft, Stft
 from server.synthesis.tiles import Joiner
 from server.tasks.binding import bind_form
-from server.tasks.contract import (
-    Artifact,
-    Contract,
-    Form,
-    Parameter,
-    Signature,
-    TensorSpec,
-    Window,
-)
+from server.tasks.contract import Artifact, Contract, Form, Parameter, Signature, TensorSpec, Window
 from server.tasks.task import Assignment, Step, Task, Tensors
 
 DEMUCS_ORDER = ("drums", "bass", "other", "vocals")
@@ -174,7 +166,8 @@ def _by_masks(job: Assignment) -> Parts:
             count = window.shape[1]
             tensors = {"mixture": _magnitudes(window, size if is_fixed else count)}
             outputs = yield Step(min(0.98, samples / expected), tensors)
-            shares = _shares(outputs, stems, tensors["mixture"])[..., :count]
+            of = _shares if job.binding else _shares_of_baseline
+            shares = of(outputs, stems, tensors["mixture"])[..., :count]
             spectra.take(min(count, size - overlap) if count == size else count)
             seen = True
             yield parted(joiner.add(shares))
@@ -209,6 +202,8 @@ def _given(binding: Mapping[str, Any]) -> list[str]:
 
 def _magnitudes(window: NDArray[np.complex64], frames: int) -> NDArray[np.float32]:
     """Return the row [1, channels, bins, frames] of a window, filled up with silence."""
+    if window.shape[1] == frames:  # a view: the baseline wants frames as rows
+        return np.abs(window).transpose(0, 2, 1)[None]
     row = np.zeros((1, CHANNELS, BINS, frames), np.float32)
     row[0, :, :, : window.shape[1]] = np.abs(window).transpose(0, 2, 1)
     return row
@@ -231,6 +226,14 @@ def _shares(
         left = mixture[0] - sum(np.abs(value[0]) for value in outputs.values())
         total += np.square(np.maximum(left, 0))
     return np.stack([powers[stem] / total for stem in stems])
+
+
+def _shares_of_baseline(
+    outputs: Tensors, stems: list[str], _mixture: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return what `baseline` says, in the memory order of frames as rows."""
+    rows = np.stack([outputs[stem][0].transpose(0, 2, 1) for stem in stems])
+    return rows.transpose(0, 1, 3, 2)
 
 
 def _by_windows(job: Assignment) -> Parts:
@@ -279,15 +282,13 @@ def _part(stems: NDArray[np.float32], order: list[str], mix: Held) -> Part:
 
 
 def baseline(tensors: Tensors, _parameters: Mapping[str, Any]) -> Tensors:
-    """Separate by masks without a model; see `masks`."""
-    mixture = tensors["mixture"]
-    power = np.square(mixture[0].mean(axis=0)).T
+    """Separate by masks without a model; see `masks`.
+
+    Not magnitudes: the shares of the power themselves, [1, 1, bins, frames], for both channels.
+    """
+    power = np.square(tensors["mixture"][0].mean(axis=0)).T
     found = masks(np.ascontiguousarray(power))
-    rest = 1 - sum(found.values())
-    return {
-        stem: mixture * np.sqrt(np.maximum(0, found.get(stem, rest)).T)[None, None]
-        for stem in STEMS
-    }
+    return {stem: share.T[None, None] for stem, share in found.items()}
 
 
 SEPARATION = Task(CONTRACT, bind, work=work, baseline=baseline)
