@@ -25,15 +25,7 @@ from server.separation.stem_files import CHANNELS, FORMATS, REST, STEMS, Part, S
 from server.separation.stft import BINS, SAMPLE_RATE_HZ, Istft, Stft
 from server.synthesis.tiles import Joiner
 from server.tasks.binding import bind_form
-from server.tasks.contract import (
-    Artifact,
-    Contract,
-    Form,
-    Parameter,
-    Signature,
-    TensorSpec,
-    Window,
-)
+from server.tasks.contract import Artifact, Contract, Form, Parameter, Signature, TensorSpec, Window
 from server.tasks.task import Assignment, Step, Task, Tensors
 
 DEMUCS_ORDER = ("drums", "bass", "other", "vocals")
