@@ -23,7 +23,7 @@ from tests.flows.running import TOKEN, Server, digest_of, sandbox, wait_until
 pytestmark = pytest.mark.timeout(240)
 EXAMPLES, DEMO = ROOT / "examples", ROOT / "examples" / "demo"
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
-SECRET = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+SECRET = "I6+IVRw+/Ih+Vr5XpO5Zf+YqtZ6PpH/jYW0lZ5p8rIU="
 
 
 @pytest.fixture(scope="module")
