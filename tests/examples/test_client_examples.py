@@ -1,5 +1,6 @@
 """The tutorial, as it is printed, and the examples of new clients, against a server of the run."""
 
+import base64
 import csv
 import io
 import json
@@ -19,11 +20,11 @@ from tests.examples.running import ROOT, said_by
 from tests.flows import sounds
 from tests.flows.messages import key, write_keys
 from tests.flows.running import TOKEN, Server, digest_of, sandbox, wait_until
+from tests.signing.messages import SECRET
 
 pytestmark = pytest.mark.timeout(240)
 EXAMPLES, DEMO = ROOT / "examples", ROOT / "examples" / "demo"
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
-SECRET = "I6+IVRw+/Ih+Vr5XpO5Zf+YqtZ6PpH/jYW0lZ5p8rIU="
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def run(server: Server, *command: str | Path) -> str:
         "CA_FILE": str(server.ca),
         "SIGNING_TOKEN": TOKEN,
         "KEY_ID": "all",
-        "KEY_SECRET": SECRET,
+        "KEY_SECRET": base64.b64encode(SECRET).decode(),
     }
     return said_by(command, environment)
 
