@@ -47,7 +47,7 @@ generation.mode = "positive"
 [[operations]]
 include-name = [
     "POST /v1/uploads/{upload}", "PUT /v1/aliases/{name}", "POST /v1/models/{digest}/predictions",
-    "POST /v1/tokens", "POST /v1/frontends/{name}"
+    "POST /v1/tokens", "POST /v1/frontends/{name}", "POST /v1/jobs"
 ]
 checks.positive_data_acceptance.enabled = false
 

@@ -11,8 +11,9 @@ FILE = "application/octet-stream"
 WHOLE: dict[str, Any] = {"type": "integer", "minimum": 1}
 DIGITS: dict[str, Any] = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
 _ALIAS = "[a-z0-9][a-z0-9._-]{0,62}"
+MODEL: dict[str, Any] = {"type": "string", "pattern": f"^([0-9a-fA-F]{{64}}|{_ALIAS})$"}
 _NAMED: dict[str, dict[str, Any]] = {  # what stands in paths, by what stands before it
-    "/v1/models": {"type": "string", "pattern": f"^([0-9a-fA-F]{{64}}|{_ALIAS})$"},
+    "/v1/models": MODEL,
     "/v1/aliases": {"type": "string", "pattern": f"^{_ALIAS}$"},
     "/v1/frontends": {"type": "string", "minLength": 1},
     "/v1/uploads": {"type": "string", "pattern": "^[0-9a-f]{32}$"},

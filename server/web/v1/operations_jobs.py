@@ -24,7 +24,7 @@ from server.web.v1.job_forms import SOUND
 from server.web.v1.job_requests import MOST_PRIORITY
 from server.web.v1.job_schemas import JobInfo, JobPage, TaskList
 from server.web.v1.once import HEADER
-from server.web.v1.operation import FILE, WHOLE, Operation, Parameter
+from server.web.v1.operation import FILE, MODEL, WHOLE, Operation, Parameter
 
 _JOB = "/v1/jobs/{name}"
 _STATES = ["queued", "running", "done", "failed", "cancelled"]
@@ -57,7 +57,7 @@ JOB_OPERATIONS = (
         ),
         parameters=(
             Parameter("task", "One of `GET /v1/tasks`; that of the model when left out."),
-            Parameter("model", "A digest or name; without one the task's baseline answers."),
+            Parameter("model", "A digest or name; without one the task's baseline answers.", MODEL),
             Parameter("ext", "The format of the sound."),
             Parameter("priority", "Greater ones first; above 0 for administrators.", _PRIORITY),
             Parameter(HEADER, "The same key within a day: the same job.", _KEY, place="header"),
