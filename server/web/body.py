@@ -6,6 +6,7 @@ bytes a second on average.
 """
 
 import asyncio
+import io
 import time
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -239,8 +240,7 @@ class BodyMemory:
                 self._admit(len(chunk), caller, beside=self._arriving[caller] - arrived)
                 arrived += len(chunk)
                 self._arriving[caller] += len(chunk)
-                held.size += len(chunk)
-                held.pieces.append(chunk)
+                held.add(chunk)
         except BaseException:
             held.release()
             raise
@@ -271,14 +271,19 @@ class HeldBody:
     """A whole body; its room is taken until the `with` block ends."""
 
     def __init__(self, memory: BodyMemory) -> None:
-        self.pieces: list[bytes] = []
         self.size = 0
+        self._buffer = io.BytesIO()
         self._memory = memory
+
+    def add(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        self._buffer.write(piece)
+        self.size += len(piece)
 
     def take(self) -> bytes:
         """Return the bytes, once."""
-        whole = b"".join(self.pieces)
-        self.pieces.clear()
+        whole = self._buffer.getvalue()  # the buffer itself: pieces joined would be held twice
+        self._buffer = io.BytesIO()
         return whole
 
     def __enter__(self) -> Self:
@@ -289,6 +294,6 @@ class HeldBody:
 
     def release(self) -> None:
         """Free the room; once."""
-        self.pieces.clear()
+        self._buffer = io.BytesIO()
         self._memory.give_back(self.size)
         self.size = 0
