@@ -7,7 +7,7 @@ manuals come first.
 import re
 from itertools import pairwise
 
-_FEW = 6  # different bytes
+_FEW = 5  # different bytes; 16 random hexadecimal digits have fewer once in 2 million
 _DIGITS = 10  # years, counts and the like behind the words
 # what our own documentation prints
 _PRINTED = frozenset({"correcthorsebatterystaple"})
@@ -137,7 +137,7 @@ def is_known(secret: bytes) -> bool:
     """
     text = secret.decode("latin-1").casefold()
     letters = re.sub(r"[^a-z]", "", text)
-    if letters in _PRINTED or len(set(secret)) < _FEW:
+    if letters in _PRINTED or len(set(secret)) < _FEW or _is_repeated(secret):
         return True
     steps = sum(abs(here - there) <= 1 for here, there in pairwise(secret))
     if 4 * steps > 3 * len(secret):
@@ -145,6 +145,11 @@ def is_known(secret: bytes) -> bool:
     if not letters or sum(letter.isdigit() for letter in text) > _DIGITS:
         return False
     return text.isascii() and all(map(_is_of_words, re.findall("[a-z]+", text)))
+
+
+def _is_repeated(secret: bytes) -> bool:
+    """Tell whether a secret is one piece again and again, the last of them cut or not."""
+    return any(secret.startswith(secret[size:]) for size in range(1, len(secret) // 2 + 1))
 
 
 def _is_of_words(run: str) -> bool:

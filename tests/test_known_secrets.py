@@ -1,7 +1,7 @@
 """server/known_secrets.py: what everybody knows is no secret, and what is random is one."""
 
 import base64
-import secrets
+import random
 
 import pytest
 
@@ -27,6 +27,7 @@ from server.known_secrets import is_known
             "CorrectHorseBatteryStaple",
         ),
         "0123456789abcdef" * 4,
+        *("1234512345123451", "q7Zk2vQ9" * 2, "tR4!x" * 5),
     ],
 )
 def test_what_everybody_tries_is_known(secret: str) -> None:
@@ -39,12 +40,17 @@ def test_bytes_without_chance_in_them_are_known(secret: bytes) -> None:
 
 
 def test_random_secrets_are_not_known() -> None:
+    chance = random.Random(20261127)
     for _ in range(2000):
-        raw = secrets.token_bytes(32)
+        raw = chance.randbytes(32)
         for secret in (raw, raw.hex().encode(), base64.b64encode(raw), raw[:8].hex().encode()):
             assert not is_known(secret)
-        digits = "".join(secrets.choice("0123456789") for _ in range(40))
+        digits = "".join(chance.choice("0123456789") for _ in range(40))
         assert not is_known(digits.encode())
+
+
+def test_a_random_secret_of_five_different_digits_is_not_known() -> None:
+    assert not is_known(b"c898dccd9cb9d9bd")
 
 
 @pytest.mark.parametrize(
