@@ -52,13 +52,13 @@ class Admission:
         """How many calls of one address, key or model may hold a place."""
         return self._share
 
-    def check(self, asker: Asker) -> None:
+    def check(self, asker: Asker, model: Digest | None = None) -> None:
         """Refuse a call before its body is read, when it would be refused afterwards.
 
         Raises
         ------
         Overload
-            If every place is taken.
+            If every place is taken, or the model has its share of them.
         TooManyRequests
             If the address or the key has its share of them.
         """
@@ -70,6 +70,10 @@ class Admission:
             if theirs is not None and theirs.amount >= self._share:
                 detail = f"{self._share} predictions of one {kind} are in flight"
                 raise TooManyRequests(detail, retry_after_s=theirs.wait_s())
+        of_model = None if model is None else self._of_model.get(model)
+        if of_model is not None and of_model.amount >= self._share:
+            detail = f"{self._share} predictions of this model are in flight"
+            raise Overload(detail, retry_after_s=of_model.wait_s())
 
     @contextmanager
     def place(self, model: Digest | None, asker: Asker) -> Iterator[None]:
@@ -78,13 +82,9 @@ class Admission:
         Raises
         ------
         Overload, TooManyRequests
-            As `check`; or if the model has its share of the places.
+            As `check`.
         """
-        self.check(asker)
-        of_model = None if model is None else self._of_model.get(model)
-        if of_model is not None and of_model.amount >= self._share:
-            detail = f"{self._share} predictions of this model are in flight"
-            raise Overload(detail, retry_after_s=of_model.wait_s())
+        self.check(asker, model)
         claims = _claims(asker)
         held = [self._all, *(self._of_asker[claim] for claim in claims)]
         if model is not None:

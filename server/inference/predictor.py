@@ -159,20 +159,22 @@ class Predictor:
         """How many predictions one caller may have under way."""
         return self._admission.share_of_one
 
-    def check_room(self, address: str) -> None:
+    def check_room(self, address: str, model: Digest | None = None) -> None:
         """Refuse a call before its body is read, when it would be refused afterwards.
 
         Parameters
         ----------
         address : str
             Where it comes from; its key is not known yet.
+        model : Digest, optional
+            Which is asked, where the path says so.
 
         Raises
         ------
         Overload, TooManyRequests
-            If all places, or all that this address may have, are taken.
+            If all places, or all that this address or the model may have, are taken.
         """
-        self._admission.check(Asker(address))
+        self._admission.check(Asker(address), model)
 
     async def predict_sound(
         self,

@@ -21,6 +21,7 @@ from server.database import alias, model
 from server.digest import Digest
 from server.errors import (
     AliasNotFound,
+    BadDigest,
     MalformedRequest,
     ModelNotFound,
     ModelState,
@@ -143,6 +144,13 @@ class Aliases:
         if len(text) < _DIGITS and _NAME.fullmatch(text):
             raise AliasNotFound(f"no model has the name {text!r}")
         return Digest.parse(text)
+
+    def model_of(self, text: str) -> Digest | None:
+        """Return the model that a digest or a name stands for; None if it is neither."""
+        try:
+            return self.resolve(text)
+        except (AliasNotFound, BadDigest):
+            return None
 
     @whole
     async def set(self, name: str, digest: Digest, *, seen: str | None) -> Alias:

@@ -19,6 +19,7 @@ from server.backlog import Backlog
 from server.errors import IncompleteBody, Overload, TooLarge, TooManyRequests, TooSlow
 
 _WINDOW_S = 30.0
+PROCEED = "proceed"  # in the state of a request's scope: called before the body is read
 Proceed = Callable[[], Awaitable[None]]
 DRAIN_BYTES = 128 << 20
 DRAIN_S = 30.0

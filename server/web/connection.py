@@ -19,9 +19,8 @@ from quart.asgi import ASGIHTTPConnection
 from quart.typing import ResponseTypes
 from quart.utils import cancel_tasks, encode_headers, raise_task_exceptions
 
-from server.web.body import Pace, RequestBody
+from server.web.body import PROCEED, Pace, RequestBody
 from server.web.doors import caller_of
-from server.web.http1 import PROCEED
 
 Send = Callable[[Any], Awaitable[None]]
 

@@ -8,16 +8,37 @@ calls it at once, and does around it what the application does around every othe
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
 from quart import Blueprint, Response, request
 
+from server.errors import Overload
 from server.web.connection import StreamedRequest
 
 Answer = Callable[[StreamedRequest], Awaitable[Response]]
 Handler = Callable[..., Awaitable[Response]]
-CheckRoom = Callable[[str], None]
+CheckRoom = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A route, and the path that led to it.
+
+    Attributes
+    ----------
+    rule : str
+        As the route was registered.
+    handler : callable
+        Takes the request, and the parts by name.
+    parts : dict
+        What stands in the path for each name of the rule.
+    """
+
+    rule: str
+    handler: Handler
+    parts: dict[str, str]
 
 
 class DirectRoutes:
@@ -28,8 +49,8 @@ class DirectRoutes:
     name : str
         Of the blueprint.
     check_room : callable, optional
-        Takes the address of a caller, and raises `Overload` when nothing that it asks here would be
-        answered now.
+        Takes the address of a caller, and by name the parts of the path; raises `Overload` when
+        nothing that is asked so would be answered now.
 
     Attributes
     ----------
@@ -38,7 +59,7 @@ class DirectRoutes:
     """
 
     def __init__(self, name: str, check_room: CheckRoom | None = None) -> None:
-        self.check_room = check_room
+        self._check_room = check_room
         self.blueprint = Blueprint(name, __name__)
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
 
@@ -62,11 +83,20 @@ class DirectRoutes:
 
         return add
 
-    def find(self, path: str) -> tuple[str, Answer] | None:
-        """Return the rule of this path and what answers a POST; None when Quart should look."""
+    def find(self, path: str) -> "Found | None":
+        """Return the route of this path for a POST; None when Quart should look."""
         for rule, pattern, handler in self._routes:
             if found := pattern.fullmatch(path):
-                return rule, partial(handler, **found.groupdict())
+                return Found(rule, handler, found.groupdict())
+        return None
+
+    def refusal_of(self, found: Found, address: str) -> Overload | None:
+        """Return why a request would find no room; None when it would."""
+        if self._check_room is not None:
+            try:
+                self._check_room(address, **found.parts)
+            except Overload as error:
+                return error
         return None
 
 
@@ -74,4 +104,5 @@ def find_direct(routes: Iterable[DirectRoutes], scope: Any) -> tuple[str, Answer
     """Return what answers the request of an ASGI scope without Quart, and the rule of its path."""
     if scope["method"] != "POST":
         return None
-    return next(filter(None, (group.find(scope["path"]) for group in routes)), None)
+    found = next(filter(None, (group.find(scope["path"]) for group in routes)), None)
+    return None if found is None else (found.rule, partial(found.handler, **found.parts))

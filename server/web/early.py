@@ -2,15 +2,20 @@
 
 A refusal must cost a fraction of what is refused, or ten times too many requests take the machine
 from those that have a place. So nothing is made of this one: no request of Quart's, no task, no
-look at its signature. Only its head is read, and what follows is read and dropped.
+look at its signature. Only its head is read, and what follows is read and dropped::
+
+    HTTP/1.1, plain, while many are refused: `http1` asks `find` before h11
+    everything else:                         the application asks `refuse` before Quart
 """
 
-import json
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from server.errors import Overload
 from server.metrics import REQUEST_SECONDS, REQUESTS
@@ -23,6 +28,26 @@ from server.web.problems import FIXED_HEADERS, rendered
 
 _log = logging.getLogger(__name__)
 _TRACED = b"traceparent"
+_BUSY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is sent instead of making a request of what came.
+
+    Attributes
+    ----------
+    status : int
+        Of the answer.
+    headers : list of (bytes, bytes)
+        The length of the body among them.
+    body : bytes
+        A problem.
+    """
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 class EarlyRefusals:
@@ -44,52 +69,78 @@ class EarlyRefusals:
         self, port: str, routes: Sequence[DirectRoutes], *, pace: Pace, legacy_status: bool
     ) -> None:
         self._port = port
-        self._routes = [group for group in routes if group.check_room is not None]
+        self._routes = routes
         self._pace = pace
         self._legacy_status = legacy_status
+        self._busy_until = 0.0
 
-    async def refuse(self, scope: Any, receive: Any, send: Send) -> bool:
-        """Answer a request that finds no room; False when it finds some, or is traced."""
-        if scope["method"] != "POST" or not self._routes:
-            return False
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody was refused a moment ago."""
+        return time.monotonic() < self._busy_until
+
+    def find(self, method: str, path: str, address: str, names: Container[bytes]) -> Refusal | None:
+        """Refuse a request that finds no room, and count it; None when it finds some, or is traced.
+
+        Parameters
+        ----------
+        method, path : str
+            Of the request; the path is decoded.
+        address : str
+            Of the caller.
+        names : container of bytes
+            Of its headers, in lower case.
+        """
+        if method != "POST":
+            return None
         for group in self._routes:
-            found = group.find(scope["path"])
-            if found is not None and group.check_room is not None:
-                try:
-                    group.check_room(caller_of((scope["client"] or ("",))[0]))
-                except Overload as error:
-                    return await self._answer(scope, receive, send, found[0], error)
-                return False
-        return False
+            found = group.find(path)
+            if found is not None:
+                error = group.refusal_of(found, caller_of(address))
+                if error is None or _TRACED in names:
+                    return None  # the answer to a traced one names the trace
+                return self._made(path, found.rule, error)
+        return None
 
-    async def _answer(
-        self, scope: Any, receive: Any, send: Send, rule: str, error: Overload
-    ) -> bool:
-        fields = dict(scope["headers"])
-        if _TRACED in fields:
-            return False  # its answer names the trace
-        started, path = time.monotonic(), scope["path"]
+    def _made(self, path: str, rule: str, error: Overload) -> Refusal:
+        started = time.monotonic()
+        self._busy_until = started + _BUSY_S
         REQUEST_ID.set(secrets.token_hex(8))
         TRACE_ID.set("")
         told, status, named = rendered(error, path=path, legacy_status=self._legacy_status)
-        text = json.dumps(told, separators=(",", ":")).encode()
+        text = msgspec.json.encode(told)
         named |= FIXED_HEADERS | {
             "X-Request-Id": REQUEST_ID.get(),
             "Content-Length": str(len(text)),
         }
         headers = [(name.lower().encode(), value.encode()) for name, value in named.items()]
-        body = RequestBody(None, None)
-        waits = fields.get(b"expect", b"").lower() == b"100-continue"
-        body.attach(receive, self._pace, _never if waits else None)
-        answer = draining(body, send)
-        await answer({"type": "http.response.start", "status": status, "headers": headers})
         REQUESTS.labels(self._port, "POST", rule, str(status)).inc()
         REQUEST_SECONDS.labels(self._port).observe(time.monotonic() - started)
         _log.info(
             "request",
             extra={"method": "POST", "path": path[:120], "status": status, "ms": 0.0},
         )
-        await answer({"type": "http.response.body", "body": text, "more_body": False})
+        return Refusal(status, headers, text)
+
+    async def refuse(self, scope: Any, receive: Any, send: Send) -> bool:
+        """Answer a request that finds no room; False when it finds some, or is traced."""
+        address = (scope["client"] or ("",))[0]
+        fields = dict(scope["headers"])
+        refusal = self.find(scope["method"], scope["path"], address, fields)
+        if refusal is None:
+            return False
+        body = RequestBody(None, None)
+        waits = fields.get(b"expect", b"").lower() == b"100-continue"
+        body.attach(receive, self._pace, _never if waits else None)
+        answer = draining(body, send)
+        await answer(
+            {
+                "type": "http.response.start",
+                "status": refusal.status,
+                "headers": refusal.headers,
+            }
+        )
+        await answer({"type": "http.response.body", "body": refusal.body, "more_body": False})
         return True
 
 

@@ -10,23 +10,47 @@ and a system call.
 
 A client that asks with `Expect: 100-continue` is told to go on when somebody begins to read the
 body, so one that is refused before that never sends it.
+
+While all places are taken, who finds none is answered without h11, which would take more time than
+the rest of a refusal together; the connection skips the body.
 """
 
+import asyncio
 import dataclasses
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import h11
 import hypercorn.protocol
 from h11._readers import ContentLengthReader
-from hypercorn.events import Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 
+from server.web.body import DRAIN_BYTES, DRAIN_S, PROCEED
+from server.web.early import EarlyRefusals, Refusal
 from server.web.problems import bare_problem
-from server.web.strict import StrictConnection
+from server.web.strict import StrictConnection, plain_post
 
-PROCEED = "proceed"  # in the state of a request's scope: called before the body is read
+REFUSING = "refusing"  # in the state of a connection: a `Refusing`
+Skip = Callable[[int], Awaitable[None]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusing:
+    """How requests are refused that find no room.
+
+    Attributes
+    ----------
+    early : EarlyRefusals
+        Says which.
+    skip : coroutine function
+        Takes so many bytes from the connection, and forgets them.
+    """
+
+    early: EarlyRefusals
+    skip: Skip
 
 
 class StreamingH11(H11Protocol):
@@ -37,9 +61,21 @@ class StreamingH11(H11Protocol):
         self.connection: StrictConnection = StrictConnection()
         self.connection_state[PROCEED] = self._proceed
         self._unsent = b""  # the head of an answer
+        self._refusing: Refusing | None = self.connection_state.pop(REFUSING, None)
 
     async def handle(self, event: Event) -> None:
         """Take what arrived."""
+        refusing = self._refusing
+        if (
+            isinstance(event, RawData)
+            and refusing is not None
+            and refusing.early.is_busy
+            and self._is_between_requests()
+        ):
+            rest = await self._turn_away(event.data, refusing)
+            if event.data and not rest:
+                return
+            event = RawData(rest)
         reader = self._counting_reader()
         if reader is None or self.stream is None or not isinstance(event, RawData):
             await super().handle(event)
@@ -54,6 +90,44 @@ class StreamingH11(H11Protocol):
             await super().handle(RawData(rest))
         elif reader._remaining == 0:
             await self._handle_events()
+
+    async def _turn_away(self, data: bytes, refusing: Refusing) -> bytes:
+        """Refuse the requests that find no room at the beginning of what arrived.
+
+        Returns
+        -------
+        bytes
+            What follows them.
+        """
+        address = self.client[0] if self.client else ""
+        while (post := plain_post(data)) is not None and post.body_bytes <= DRAIN_BYTES:
+            refusal = refusing.early.find("POST", post.path, address, post.fields)
+            if refusal is None:
+                break
+            await self.send(Updated(idle=False))
+            await self.send(RawData(self._written(refusal)))
+            size = post.head_bytes + post.body_bytes
+            is_whole = size <= len(data) or await _skipped(refusing.skip, size - len(data))
+            if not is_whole or self.context.terminated.is_set():
+                await self.send(Closed())
+                return b""
+            data = data[size:]
+            await self.send(Updated(idle=True))
+        return data
+
+    def _written(self, refusal: Refusal) -> bytes:
+        """Return an answer as h11 would send it."""
+        headers = [*refusal.headers, *self.config.response_headers("h11")]
+        lines = [b"%b: %b\r\n" % header for header in headers]
+        return b"HTTP/1.1 %d \r\n%b\r\n%b" % (refusal.status, b"".join(lines), refusal.body)
+
+    def _is_between_requests(self) -> bool:
+        return (
+            self.stream is None
+            and self.connection.their_state is h11.IDLE
+            and not self.connection.trailing_data[0]
+            and not self.context.terminated.is_set()
+        )
 
     def _counting_reader(self) -> ContentLengthReader | None:
         """Return what h11 counts the body with, when it would only copy what arrives."""
@@ -97,6 +171,16 @@ class StreamingH11(H11Protocol):
         )
         for part in (answer, h11.Data(data=body), h11.EndOfMessage()):
             await self._send_h11_event(part)
+
+
+async def _skipped(skip: Skip, count: int) -> bool:
+    """Skip the rest of a body; False if its client leaves before its end, or takes too long."""
+    try:
+        async with asyncio.timeout(DRAIN_S):
+            await skip(count)
+    except OSError:
+        return False
+    return True
 
 
 def install() -> None:

@@ -14,6 +14,7 @@ from hypercorn.config import Config
 
 from server.web import http1, http2
 from server.web.doors import Doors, caller_of
+from server.web.site import Site
 from server.web.strict import MAX_HEAD_BYTES
 from server.web.wire import BUFFER_BYTES, Wire, WireServer
 
@@ -51,7 +52,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 async def listen(
-    app: Any,
+    app: Site,
     sock: socket.socket,
     context: ssl.SSLContext,
     *,
@@ -78,7 +79,8 @@ async def listen(
         if task is not None:
             serving.add(task)
             task.add_done_callback(serving.discard)
-        await WireServer(ASGIWrapper(app), loop, config, worker, wire)
+        state = {http1.REFUSING: http1.Refusing(app.early, wire.skip)}
+        await WireServer(ASGIWrapper(app), loop, config, worker, wire, state=state)
 
     def let_in(connection: socket.socket, caller: str) -> None:
         opening = _shake_hands(connection, context, lambda: Wire(serve, buffer))

@@ -105,11 +105,17 @@ def _tell(port: str, rule: str, asked: Request, response: Response, started: flo
 
 
 class Site:
-    """An application behind a door that turns away what Quart would stumble over."""
+    """An application behind a door that turns away what Quart would stumble over.
+
+    Attributes
+    ----------
+    early : EarlyRefusals
+        Who finds no room.
+    """
 
     def __init__(self, app: Quart, early: EarlyRefusals) -> None:
         self._app = app
-        self._early = early
+        self.early = early
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI scope."""
@@ -121,7 +127,7 @@ class Site:
             scope = {**scope, "path": "/" + "".join(scope["path"].split("/", 3)[3:])}
         if scope["type"] == "http" and not scope["path"].startswith("/"):
             await _refuse(send)
-        elif scope["type"] != "http" or not await self._early.refuse(scope, receive, send):
+        elif scope["type"] != "http" or not await self.early.refuse(scope, receive, send):
             await self._app(scope, receive, send)
 
 

@@ -13,6 +13,7 @@ and between two readings a second request is hidden.
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import h11
@@ -174,12 +175,63 @@ def _trailer_is_whole(data: bytearray) -> bool:
     return end >= 0
 
 
-def _judge(lines: Sequence[bytes]) -> None:
-    """Refuse a head that could be read in two ways, or that asks for what is not served."""
+@dataclass(frozen=True, slots=True)
+class PlainPost:
+    """A POST whose head says how long its body is, and asks nothing of the connection.
+
+    Attributes
+    ----------
+    path : str
+        What is asked, without the query.
+    fields : dict
+        Values of the headers, by their names in lower case.
+    head_bytes, body_bytes : int
+        How long it is.
+    """
+
+    path: str
+    fields: dict[bytes, list[bytes]]
+    head_bytes: int
+    body_bytes: int
+
+
+def plain_post(data: bytes) -> PlainPost | None:
+    """Read the request at the beginning of what arrived; None where h11 has to look.
+
+    Parameters
+    ----------
+    data : bytes
+        Begins where a request begins, and may end in it.
+    """
+    end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
+    if end < 0 or not data.startswith(b"POST /"):
+        return None
+    try:
+        version, target, fields = _judge(data[:end].split(b"\r\n"))
+    except _Refusal:
+        return None
+    lengths, path = fields.get(b"content-length"), target.partition(b"?")[0]
+    if version != b"1.1" or lengths is None or b"expect" in fields or b"%" in path:
+        return None
+    if any(value.lower() != b"keep-alive" for value in fields.get(b"connection", [])):
+        return None
+    return PlainPost(path.decode("ascii"), fields, end + 4, int(lengths[0]))
+
+
+def _judge(lines: Sequence[bytes]) -> tuple[bytes, bytes, dict[bytes, list[bytes]]]:
+    """Refuse a head that could be read in two ways, or that asks for what is not served.
+
+    Returns
+    -------
+    version, target : bytes
+        Of HTTP, and what is asked.
+    fields : dict
+        Values of the headers, by their names in lower case.
+    """
     first = _REQUEST_LINE.fullmatch(lines[0])
     if first is None:
         _refuse(BadHttp("the request line is not METHOD, a path, and HTTP/1.1 or HTTP/1.0"))
-    _, authority, _, version = first.groups()
+    _, authority, target, version = first.groups()
     fields = _fields(lines[1:])
     lengths, codings = fields.get(b"content-length", []), fields.get(b"transfer-encoding", [])
     hosts = fields.get(b"host", [])
@@ -195,6 +247,7 @@ def _judge(lines: Sequence[bytes]) -> None:
         _refuse(BadHttp("the request target and Host name different servers"))
     if b"upgrade" in fields:
         _refuse(BadHttp("no connection is upgraded here: neither to WebSocket nor to h2c"))
+    return version, target, fields
 
 
 def _fields(lines: Sequence[bytes]) -> dict[bytes, list[bytes]]:

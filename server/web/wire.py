@@ -16,6 +16,7 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.typing import LifespanState
 
 BUFFER_BYTES = 256 << 10  # as much as asyncio reads from a socket at once
 _UNREAD_BYTES = 256 << 10  # from here on nothing is received until it is read
@@ -43,6 +44,8 @@ class Wire(asyncio.BufferedProtocol):
         self._paused = False
         self._ended = False
         self._arrived = asyncio.Event()
+        self._skipping = 0  # bytes to come that nobody wants
+        self._skipped = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
         self._lost = asyncio.Event()
@@ -61,8 +64,18 @@ class Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what arrived until it is read; stop receiving when that is much."""
-        self._unread.append(bytes(self._buffer[:nbytes]))
-        self._unread_bytes += nbytes
+        unwanted = min(self._skipping, nbytes)
+        if unwanted:
+            self._skipping -= unwanted
+            if not self._skipping:
+                self._skipped.set()
+            if unwanted == nbytes:
+                return
+        self._keep(bytes(self._buffer[unwanted:nbytes]))
+
+    def _keep(self, piece: bytes) -> None:
+        self._unread.append(piece)
+        self._unread_bytes += len(piece)
         self._arrived.set()
         if self._unread_bytes >= _UNREAD_BYTES and not self._paused:
             self._paused = True
@@ -72,6 +85,7 @@ class Wire(asyncio.BufferedProtocol):
         """Note that the client sends no more; TLS closes the connection then."""
         self._ended = True
         self._arrived.set()
+        self._skipped.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever waits, and let go of TLS's buffers, which wait for no garbage collection."""
@@ -80,6 +94,7 @@ class Wire(asyncio.BufferedProtocol):
         self._broken = exc is not None
         self._ended = True
         self._arrived.set()
+        self._skipped.set()
         self._writable.set()
         self._lost.set()
 
@@ -104,6 +119,28 @@ class Wire(asyncio.BufferedProtocol):
         await self._arrived.wait()
         if self._broken:
             raise ConnectionResetError("the connection broke")
+        return self._take()
+
+    async def skip(self, count: int) -> None:
+        """Forget the next bytes as they arrive: they wake nobody, and are not copied.
+
+        Raises
+        ------
+        ConnectionResetError
+            If the client sends no more before that.
+        """
+        waiting = self._take()
+        if len(waiting) > count:
+            self._keep(waiting[count:])
+        self._skipping = max(0, count - len(waiting))
+        if self._skipping:
+            self._skipped.clear()
+            if not self._ended:
+                await self._skipped.wait()
+            if self._skipping:
+                raise ConnectionResetError("the client sends no more")
+
+    def _take(self) -> bytes:
         whole = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
         self._unread.clear()
         self._unread_bytes = 0
@@ -183,6 +220,8 @@ class WireServer(TCPServer):
         Says when the server stops.
     wire : Wire
         The connection.
+    state : LifespanState
+        What the protocol of the connection is told.
     """
 
     def __init__(
@@ -192,8 +231,10 @@ class WireServer(TCPServer):
         config: Config,
         context: WorkerContext,
         wire: Wire,
+        *,
+        state: LifespanState,
     ) -> None:
-        super().__init__(app, loop, config, context, {}, cast(Any, wire), cast(Any, wire))
+        super().__init__(app, loop, config, context, state, cast(Any, wire), cast(Any, wire))
         self._wire = wire
         self._idle_since: float | None = loop.time()
 

@@ -73,3 +73,14 @@ def test_an_address_and_a_key_of_one_name_are_two() -> None:
         for k in range(3):
             stack.enter_context(admission.place(MODELS[k], Asker("one", f"key {k}")))
         stack.enter_context(admission.place(MODELS[3], Asker("two", "one")))
+
+
+def test_a_model_that_has_its_share_is_refused_before_it_is_asked() -> None:
+    admission = Admission(4)
+    with ExitStack() as stack:
+        for k in range(3):
+            stack.enter_context(admission.place(MODELS[0], Asker(f"caller {k}")))
+        with pytest.raises(Overload, match="3 predictions of this model"):
+            admission.check(Asker("another"), MODELS[0])
+        admission.check(Asker("another"), MODELS[1])
+        admission.check(Asker("another"))

@@ -10,10 +10,9 @@ from quart import Response
 
 from server.errors import Overload, TooManyRequests
 from server.metrics import REQUESTS
-from server.web.body import Pace
+from server.web.body import PROCEED, Pace
 from server.web.connection import StreamedRequest
 from server.web.direct import DirectRoutes
-from server.web.http1 import PROCEED
 from server.web.site import Site, build_site
 from tests.web.asking import ask
 
@@ -28,7 +27,7 @@ class Places:
         self.asked: list[str] = []
         self.handled: list[str] = []
 
-    def check(self, address: str) -> None:
+    def check(self, address: str, **_parts: str) -> None:
         self.asked.append(address)
         if self.refusal is not None:
             raise self.refusal

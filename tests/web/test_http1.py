@@ -16,7 +16,8 @@ from hypercorn.typing import ConnectionState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.web.http1 import PROCEED, StreamingH11
+from server.web.body import PROCEED
+from server.web.http1 import StreamingH11
 
 BODIES = st.binary(max_size=200)
 

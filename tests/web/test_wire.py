@@ -150,3 +150,46 @@ async def test_who_sends_much_waits_until_it_is_received() -> None:
         assert await client[0].readexactly(len(answer)) == answer
 
     await joined(serve, ask)
+
+
+async def test_bytes_that_nobody_wants_are_skipped() -> None:
+    async def serve(wire: Wire) -> None:
+        first = await wire.read()
+        await wire.skip(1 + 3 * MIB - len(first))
+        assert await read_all(wire) == b"the rest"
+
+    async def ask(client: Client) -> None:
+        client[1].write(b"a")
+        await client[1].drain()
+        client[1].write(bytes(3 * MIB) + b"the rest")
+        client[1].write_eof()
+
+    await joined(serve, ask)
+
+
+async def test_skipping_what_has_arrived_leaves_what_follows() -> None:
+    async def serve(wire: Wire) -> None:
+        while wire._unread_bytes < 6:
+            await asyncio.sleep(0)
+        await wire.skip(2)
+        await wire.skip(0)
+        assert await wire.read() == b"cdef"
+
+    async def ask(client: Client) -> None:
+        client[1].write(b"abcdef")
+
+    await joined(serve, ask)
+
+
+async def test_a_client_that_leaves_is_not_skipped() -> None:
+    async def serve(wire: Wire) -> None:
+        with pytest.raises(ConnectionResetError):
+            await wire.skip(10)
+        with pytest.raises(ConnectionResetError):
+            await wire.skip(10)
+
+    async def ask(client: Client) -> None:
+        client[1].write(b"abc")
+        client[1].write_eof()
+
+    await joined(serve, ask)

@@ -107,9 +107,9 @@ class Predictions:
         self._contracts = contracts
         self._max_bytes = max_bytes
 
-    def check_room(self, address: str) -> None:
+    def check_room(self, address: str, digest: str) -> None:
         """Refuse a request before its body is read, when it would be refused afterwards."""
-        self._predictor.check_room(address)
+        self._predictor.check_room(address, self._aliases.model_of(digest))
 
     async def of_call(self, asked: StreamedRequest, name: str, options: Options) -> _Answer:
         """Predict from tensors in JSON."""
@@ -208,7 +208,7 @@ def v1_prediction_routes(predictions: Predictions, receipts: Receipts) -> Direct
 
     @routes.post("/v1/models/<digest>/predictions")
     async def predict(asked: StreamedRequest, digest: str) -> Response:
-        predictions.check_room(asked.caller)
+        predictions.check_room(asked.caller, digest)
         options = options_of(asked)
         if asked.mimetype == FORM:
             return await predictions.of_form(asked, digest, options)

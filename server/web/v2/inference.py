@@ -43,8 +43,12 @@ def inference_routes(parts: Parts, memory: BodyMemory, *, max_bytes: int) -> Dir
     max_bytes : int
         Largest body, as sent and inflated.
     """
-    routes = DirectRoutes("v2_inference", parts.predictor.check_room)
     predictor = parts.predictor
+
+    def check_room(address: str, name: str, **_more: str) -> None:
+        predictor.check_room(address, parts.aliases.model_of(name))
+
+    routes = DirectRoutes("v2_inference", check_room)
 
     @routes.post("/v2/models/<name>/infer")
     async def infer(asked: StreamedRequest, name: str) -> Response:
@@ -55,7 +59,7 @@ def inference_routes(parts: Parts, memory: BodyMemory, *, max_bytes: int) -> Dir
         return await _infer(asked, name, version)
 
     async def _infer(asked: StreamedRequest, name: str, version: str | None) -> Response:
-        predictor.check_room(asked.caller)
+        check_room(asked.caller, name)
         async with (
             parts.bodies.open_raw(asked, max_bytes, Scope.PREDICT) as raw,
             plain(asked, raw.data, memory, max_bytes) as body,
