@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from server.setting_values import Bind
+from server.setting_values import Bind, Pin
 from server.settings import read_settings
 
 TOKEN = "a token of more than sixteen bytes"
@@ -46,6 +46,26 @@ def test_pinned_models_are_read_in_either_case_with_spaces_between() -> None:
     settings, faults = read_settings(environ)
     assert faults == []
     assert settings.pinned_models == (one, two)
+
+
+@pytest.mark.parametrize("url", ["", "https://models.example/violin.keras", "file:///srv/a b.h5"])
+def test_the_model_of_the_demonstration_is_pinned_by_its_digest(url: str) -> None:
+    text = f"{url}#sha256={'AB' * 32}" if url else "AB" * 32
+    environ = {"SIGNING_TOKEN": TOKEN, "SPEC2SPEC_DEMO": "1", "SPEC2SPEC_MODEL": text}
+    settings, faults = read_settings(environ)
+    assert faults == []
+    assert settings.spec2spec_demo is True
+    assert settings.spec2spec_model == Pin(url, "ab" * 32)
+    assert str(settings.spec2spec_model) == text.replace("AB", "ab")
+
+
+def test_the_demonstration_is_off_and_open_to_no_other_page_unless_asked() -> None:
+    settings, _ = read_settings({"SIGNING_TOKEN": TOKEN})
+    assert (settings.spec2spec_demo, settings.spec2spec_origins) == (False, ())
+    origins = {"SPEC2SPEC_ORIGINS": " https://a.example , https://b.example:8443"}
+    settings, faults = read_settings({"SIGNING_TOKEN": TOKEN} | origins)
+    assert faults == []
+    assert settings.spec2spec_origins == ("https://a.example", "https://b.example:8443")
 
 
 def test_without_settings_of_its_own_memory_is_left_to_the_machine() -> None:
@@ -99,6 +119,17 @@ def test_a_file_of_tokens_that_everybody_may_open_is_refused(tmp_path: Path, mod
         ({"SIGNING_TOKEN": TOKEN, "RESIDENT_MODELS": "0"}, "at least 1"),
         ({"SIGNING_TOKEN": TOKEN, "FEATURE_CACHE_BYTES": "-1"}, "at least 0"),
         ({"SIGNING_TOKEN": TOKEN, "FEATURE_CACHE_DISK_BYTES": "much"}, "FEATURE_CACHE_DISK_BYTES"),
+        ({"SIGNING_TOKEN": TOKEN, "SPEC2SPEC_DEMO": "on"}, "write 0 or 1"),
+        *(
+            ({"SIGNING_TOKEN": TOKEN, "SPEC2SPEC_MODEL": text}, "64 hexadecimal digits")
+            for text in (
+                "violin",
+                "https://models.example/violin.keras",
+                f"http://models.example/violin.keras#sha256={'ab' * 32}",
+                f"https://models.example/violin.keras#sha256={'ab' * 31}",
+                f"/srv/violin.keras#sha256={'ab' * 32}",
+            )
+        ),
         *(
             ({"SIGNING_TOKEN": TOKEN, "PINNED_MODELS": text}, "64 hexadecimal digits")
             for text in ("x", "ab" * 31, "zz" * 32, f"{'ab' * 32},", f"{'ab' * 32} {'cd' * 32}")
