@@ -1,5 +1,7 @@
 """ONNX files from registration to prediction, over TLS."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,24 @@ def test_a_restarted_server_has_it(server: Server, hosted: str) -> None:
     server.kill()
     server.start()
     assert call(server, hosted, {"x": [0.0, 0.0, 0.0, 0.0]}).status_code == 200
+
+
+def test_a_damaged_file_is_found_sent_back_and_taken_again(
+    new_server: Callable[..., Server],
+) -> None:
+    server = new_server().start()
+    digest, x = server.host(dense(), TENSORS), [0.0, 0.0, 0.0, 0.0]
+    assert call(server, digest, {"x": x}).status_code == 200
+    assert server.stop() == 0
+    assert server.run("fsck").stdout == "0 faults, 0 repaired\n"
+    path = server.models / digest
+    path.chmod(0o640)
+    path.write_bytes(path.read_bytes()[::-1])
+    assert server.run("fsck", "--repair").stdout.startswith(f"damaged model: {digest} (repaired)\n")
+    server.start()
+    assert problem_of(call(server, digest, {"x": x}), 409) == "model-not-uploaded"
+    assert server.host(dense(), TENSORS) == digest
+    assert call(server, digest, {"x": x}).status_code == 200
 
 
 def test_a_hostile_file_is_refused(server: Server) -> None:
