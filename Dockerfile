@@ -13,7 +13,7 @@ RUN /opt/venv/bin/pip install --no-cache-dir --no-compile --disable-pip-version-
     && /opt/venv/bin/pip uninstall --yes --quiet pip libclang wheel \
     && cd /opt/venv/lib/python3*/site-packages \
     && rm -rf tensorflow/include \
-    && find numpy scipy h5py greenlet -type d -name tests -prune -exec rm -rf {} + \
+    && find numpy scipy h5py -type d -name tests -prune -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash .
 COPY LICENSE container/healthcheck.py /app/
 COPY server /app/server
