@@ -8,10 +8,12 @@ look at its signature. Only its head is read, and what follows is read and dropp
     everything else:                         the application asks `refuse` before Quart
 """
 
+import asyncio
 import logging
 import secrets
 import time
 from collections.abc import Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,7 @@ import msgspec
 from server.errors import Overload
 from server.metrics import REQUEST_SECONDS, REQUESTS
 from server.telemetry import REQUEST_ID, TRACE_ID
-from server.web.body import Pace, RequestBody
+from server.web.body import DRAIN_S, Pace, RequestBody
 from server.web.connection import Send, draining
 from server.web.direct import DirectRoutes
 from server.web.doors import caller_of
@@ -29,6 +31,7 @@ from server.web.problems import FIXED_HEADERS, rendered
 _log = logging.getLogger(__name__)
 _TRACED = b"traceparent"
 _BUSY_S = 1.0
+_ANSWER_S = 2 * DRAIN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +136,12 @@ class EarlyRefusals:
         waits = fields.get(b"expect", b"").lower() == b"100-continue"
         body.attach(receive, self._pace, _never if waits else None)
         answer = draining(body, send)
-        await answer(
-            {
-                "type": "http.response.start",
-                "status": refusal.status,
-                "headers": refusal.headers,
-            }
-        )
-        await answer({"type": "http.response.body", "body": refusal.body, "more_body": False})
+        start = {"status": refusal.status, "headers": refusal.headers}
+        with suppress(TimeoutError):  # nobody reads it
+            async with asyncio.timeout(_ANSWER_S):
+                await answer({"type": "http.response.start"} | start)
+                last = {"type": "http.response.body", "body": refusal.body, "more_body": False}
+                await answer(last)
         return True
 
 

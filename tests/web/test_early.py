@@ -10,6 +10,7 @@ from quart import Response
 
 from server.errors import Overload, TooManyRequests
 from server.metrics import REQUESTS
+from server.web import early
 from server.web.body import PROCEED, Pace
 from server.web.connection import StreamedRequest
 from server.web.direct import DirectRoutes
@@ -84,11 +85,11 @@ async def test_the_answer_is_what_the_route_itself_would_give(
     kind: type[Overload],
 ) -> None:
     places.refusal = kind("all places are taken", retry_after_s=7)
-    early = await ask(make(legacy_status=legacy_status), path)
+    soon = await ask(make(legacy_status=legacy_status), path)
     late = await ask(make(legacy_status=legacy_status, early=False), path)
-    assert early[0] == late[0]
-    assert without_id(*early[1:]) == without_id(*late[1:])
-    assert early[1]["retry-after"] == "7"
+    assert soon[0] == late[0]
+    assert without_id(*soon[1:]) == without_id(*late[1:])
+    assert soon[1]["retry-after"] == "7"
     assert places.asked == ["127.0.0.1"]
     assert places.handled == []
 
@@ -198,3 +199,19 @@ async def test_a_client_that_leaves_ends_it(make: Callable[..., Site], places: P
     client.pieces.clear()
     await client.done
     assert client.sent[-1]["more_body"] is False
+
+
+async def test_a_client_that_never_reads_ends_it(
+    make: Callable[..., Site], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(early, "_ANSWER_S", 0.05)
+    places.refusal = Overload("all places are taken")
+
+    class Deaf(Client):
+        async def _send(self, message: Any) -> None:
+            await super()._send(message)
+            await asyncio.Event().wait()
+
+    client = Deaf(make())
+    await asyncio.wait_for(client.done, 20)
+    assert len(client.sent) == 1

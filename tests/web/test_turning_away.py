@@ -100,11 +100,10 @@ class Listening:
 
 
 async def _send(writer: asyncio.StreamWriter, pieces: Sequence[bytes]) -> None:
-    with suppress(ConnectionError):  # a server that closes says before why
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0)
 
 
 async def _receive(reader: asyncio.StreamReader) -> Answer | None:
@@ -239,6 +238,36 @@ async def test_a_client_that_never_ends_its_body_is_cut(monkeypatch: pytest.Monk
         writer.write(post("/v1/things/full", bytes(1000))[:-900])
         assert (await _receive(reader) or (0,))[0] == 503
         assert await reader.read() == b""
+
+
+async def test_a_client_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1, "DRAIN_S", 0.2)
+    listening = Listening(early=True)
+    async with listening.connected() as (_, writer):
+        transport: Any = writer.transport
+        transport.pause_reading()
+        with pytest.raises(ConnectionError):
+            await _send(writer, [FULL * 1000] * 1000)
+        transport.resume_reading()
+
+
+async def test_requests_behind_each_other_leave_turns_to_others() -> None:
+    listening, count = Listening(early=True), 500
+    async with listening.connected() as (reader, writer):
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        other = asyncio.create_task(others())
+        writer.write(FULL * count)
+        for _ in range(count):
+            assert (await _receive(reader) or (0,))[0] == 503
+        other.cancel()
+    assert turns >= count
 
 
 async def test_a_body_that_is_too_long_to_skip_is_refused_the_long_way() -> None:
