@@ -179,27 +179,30 @@ def require(y: NDArray[np.float32], least: int, *, what: str) -> None:
         raise too_short(len(y), least, what=what)
 
 
-def too_short(samples: int, least: int, *, what: str) -> SoundTooShort:
+def too_short(
+    samples: int, least: int, *, what: str, rate_hz: int = SAMPLE_RATE_HZ
+) -> SoundTooShort:
     """Build the refusal of a sound that is too short, in seconds and samples.
 
     Parameters
     ----------
     samples : int
-        Samples at 22,050 Hz that there are.
+        Samples that there are.
     least : int
         Samples that are needed.
     what : str
         Who needs them, for the sender.
+    rate_hz : int
+        Samples a second.
 
     Returns
     -------
     SoundTooShort
         The error to raise.
     """
-    rate = SAMPLE_RATE_HZ
     return SoundTooShort(
-        f"The sound has {samples} samples at {rate} Hz ({samples / rate:.3f} s); "
-        f"{what} needs at least {least} ({least / rate:.3f} s).",
+        f"The sound has {samples} samples at {rate_hz} Hz ({samples / rate_hz:.3f} s); "
+        f"{what} needs at least {least} ({least / rate_hz:.3f} s).",
         samples=samples,
         needed_samples=least,
     )

@@ -98,7 +98,8 @@ def work(job: Assignment) -> Generator[Step, Tensors, dict[str, Any]]:
         count += len(rows)
         listed += rows[: max(0, _LISTED - len(listed))].tolist()
     if stretches.samples < MIN_SECONDS * SAMPLE_RATE_HZ:
-        raise too_short(stretches.samples, round(MIN_SECONDS * SAMPLE_RATE_HZ), what="the task")
+        least = round(MIN_SECONDS * SAMPLE_RATE_HZ)
+        raise too_short(stretches.samples, least, what="the task", rate_hz=SAMPLE_RATE_HZ)
     return _told(job, labels, total / count, count, listed)
 
 

@@ -125,7 +125,8 @@ def work(job: Assignment) -> Generator[Step, Tensors, dict[str, Any]]:
             else:
                 files.write(part)
     if samples < MIN_SECONDS * SAMPLE_RATE_HZ:
-        raise too_short(samples, round(MIN_SECONDS * SAMPLE_RATE_HZ), what="the task")
+        least = round(MIN_SECONDS * SAMPLE_RATE_HZ)
+        raise too_short(samples, least, what="the task", rate_hz=SAMPLE_RATE_HZ)
     return {
         "duration_s": round(samples / SAMPLE_RATE_HZ, 3),
         "stems": files.describe(),

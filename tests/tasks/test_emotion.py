@@ -54,7 +54,7 @@ def test_a_short_sound_is_filled_up(tmp_path: Path) -> None:
 
 
 def test_below_a_third_of_a_second_there_is_no_voice(tmp_path: Path) -> None:
-    with pytest.raises(SoundTooShort):
+    with pytest.raises(SoundTooShort, match="16000 Hz"):
         do(EMOTION, wav(noise(RATE // 10), RATE), tmp_path)
 
 

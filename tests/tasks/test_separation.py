@@ -73,7 +73,7 @@ def test_mono_becomes_stereo(tmp_path: Path) -> None:
 
 
 def test_below_a_tenth_of_a_second_there_is_no_song(tmp_path: Path) -> None:
-    with pytest.raises(SoundTooShort):
+    with pytest.raises(SoundTooShort, match="44100 Hz"):
         do(SEPARATION, wav(noise(RATE // 20, 2), RATE), tmp_path)
 
 
