@@ -3,7 +3,7 @@
     python -m benchmarks.notes_hosted PYTHON nmp.onnx SOUND...
 
 A real server over TLS: the model is registered with a manifest, uploaded, judged and asked by jobs
-of the task `midi`, with `end=dropped`, as the package hears. PYTHON is an environment that has
+of the task `midi`, as they come by default. PYTHON is an environment that has
 basic-pitch (`benchmarks.notes_peer` says how it is made). F1 counts a note as right when its pitch
 is and it begins within 50 ms. Exits with 1 if it is below 0.99 for a sound.
 """
@@ -40,10 +40,7 @@ def main() -> int:
         with Client(url, SigningToken(server.token), ca_file=server.ca) as client:
             hosted = client.push(model, MANIFEST)
             print(f"{hosted.state}, {hosted.engine}")
-            found = {
-                sound: client.jobs.run("midi", sound, model=hosted, end="dropped")
-                for sound in sounds
-            }
+            found = {sound: client.jobs.run("midi", sound, model=hosted) for sound in sounds}
         command = [python, "-m", "benchmarks.notes_peer", "sounds", folder, *sounds]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for sound, job in found.items():

@@ -56,10 +56,11 @@ CONTRACT = Contract(
         Parameter("max_hz", "Highest note; 0: the highest there is.", "number", 0.0, 0, 20_000),
         Parameter(
             "end",
-            "`heard`: to the sound's end; `dropped`: without the last 0.7 %, as basic-pitch 0.4.0.",
+            "`heard`: to the sound's end; `dropped`: without the last 0.7 %, as basic-pitch 0.4.0; "
+            "`auto`: `dropped` with a model, `heard` without.",
             "choice",
-            "heard",
-            choices=("heard", "dropped"),
+            "auto",
+            choices=("auto", "heard", "dropped"),
         ),
         Parameter(
             "tempo_bpm", "Of the MIDI file; notes sound when they do.", "number", 120, 4, 1000
@@ -78,6 +79,7 @@ CONTRACT = Contract(
         Artifact("list", "Every note with its times, pitch, amplitude and bends.", ("json",)),
     ),
     baseline="salience-baseline",
+    version=2,
 )
 
 
@@ -96,7 +98,7 @@ def work(job: Assignment) -> Generator[Step, Tensors, dict[str, Any]]:
     BadModel
         If an output is not finite.
     """
-    windower, stream = Windower(), NoteStream(_options(job.parameters))
+    windower, stream = Windower(), NoteStream(_options(job))
     expected = job.sound.expected_samples or _UNBOUNDED_S * SAMPLE_RATE_HZ
     notes: list[Note] = []
     for rows in _rows(job, windower):
@@ -120,14 +122,17 @@ def _portions(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         yield rows[first : first + _WINDOWS_AT_ONCE]
 
 
-def _options(parameters: Mapping[str, Any]) -> Options:
+def _options(job: Assignment) -> Options:
+    parameters = job.parameters
+    automatic = "dropped" if job.binding else "heard"  # a model's notes are those of its package
+    end = automatic if parameters["end"] == "auto" else parameters["end"]
     return Options(
         onset_threshold=parameters["onset_threshold"],
         frame_threshold=parameters["frame_threshold"],
         min_note_ms=parameters["min_note_ms"],
         min_hz=parameters["min_hz"] or None,
         max_hz=parameters["max_hz"] or None,
-        whole=parameters["end"] == "heard",
+        whole=end == "heard",
     )
 
 

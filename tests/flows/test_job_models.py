@@ -82,6 +82,21 @@ def test_the_model_that_is_named_answers(one: Customer, hosted: str, tune: bytes
     assert one.submit(tune, f"task=midi&model={hosted}&end=dropped").json()["id"] == done["id"]
 
 
+def test_a_model_is_heard_as_its_package_hears_unless_the_end_is_wanted(
+    one: Customer, hosted: str, tune: bytes
+) -> None:
+    def notes(query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = one.ended(one.submit(tune, query).json()["id"])["result"][
+            "outputs"
+        ]["notes"]
+        return found
+
+    by_itself = notes(f"model={hosted}")
+    assert by_itself == notes(f"model={hosted}&end=dropped")
+    assert by_itself != notes(f"model={hosted}&end=heard")
+    assert notes("task=midi") == notes("task=midi&end=heard")
+
+
 def test_a_model_of_another_task_is_refused(
     one: Customer, server: Server, tiny: TinyModels, tune: bytes
 ) -> None:

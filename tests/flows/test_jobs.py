@@ -169,7 +169,7 @@ def test_dialect_1_signs_the_fields_in_its_header(server: Server, tune: bytes) -
         ("task=midi&program=128", "`program` is a whole number from 0 to 127"),
         ("task=midi&program=1.5", "`program` is a whole number from 0 to 127"),
         ("task=midi&min_hz=nan", "`min_hz` is a number"),
-        ("task=midi&end=never", "`end` is one of ['heard', 'dropped']"),
+        ("task=midi&end=never", "`end` is one of ['auto', 'heard', 'dropped']"),
         ("task=midi&volume=1", "has no parameters ['volume']; it has"),
         ("task=midi&priority=11", "`priority` is from -10 to 10"),
         ("task=midi&priority=high", "`priority` is from -10 to 10"),
@@ -337,7 +337,9 @@ def test_a_bearer_token_of_the_key_does(one: Customer, server: Server, tune: byt
     assert with_token(server, token, answer.headers["location"]).json()["state"] == "done"
 
 
-def test_pages_follow_each_other(one: Customer, done: dict[str, Any]) -> None:
+def test_pages_follow_each_other(one: Customer, done: dict[str, Any], tune: bytes) -> None:
+    for program in (10, 11):
+        one.ended(one.submit(tune, f"task=midi&program={program}").json()["id"])
     seen: list[str] = []
     query = "limit=2&state=done"
     while True:
@@ -441,7 +443,7 @@ def test_the_contracts_are_told_as_data(one: Customer) -> None:
     by_name = {parameter["name"]: parameter for parameter in midi["parameters"]}
     assert by_name["program"]["kind"] == "integer"
     assert (by_name["program"]["least"], by_name["program"]["most"]) == (0, 127)
-    assert by_name["end"]["choices"] == ["heard", "dropped"]
+    assert by_name["end"]["choices"] == ["auto", "heard", "dropped"]
     assert [item["name"] for item in midi["artifacts"]] == ["notes", "list"]
 
 
