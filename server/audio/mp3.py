@@ -3,7 +3,9 @@
 Most encoders state the number of frames in a Xing or Info tag, which sits in an otherwise silent
 first frame. Where there is none, libsndfile guesses the length from the first bit rate and stops
 there: a file of changing bit rate would lose its end without a word (1.2.2, measured: 2.4 of 8 s
-left). So the frames are counted here and a tag is put in front. ::
+left). So the frames are counted here and a tag is put in front of such a file; with it libsndfile
+leaves out the 529 samples of the decoder's delay. A file of one bit rate gets none, and begins
+where it does for librosa and every other user of libsndfile. ::
 
     [ID3 tag] frame frame frame ...
     frame: header(4) side-information(9, 17 or 32) data
@@ -80,8 +82,24 @@ def parse_frame(header: bytes) -> Frame | None:
     return Frame(version, sample_rate_hz, header[3] >> 6 == 3, size + padding)
 
 
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames of a file.
+
+    Attributes
+    ----------
+    count : int
+        How many, the last perhaps cut.
+    is_even : bool
+        Whether all have one bit rate.
+    """
+
+    count: int
+    is_even: bool
+
+
 def with_length(data: bytes) -> bytes:
-    """Make sure that an MP3 states its number of frames.
+    """Make sure that the length of an MP3 is known to libsndfile.
 
     Parameters
     ----------
@@ -91,16 +109,20 @@ def with_length(data: bytes) -> bytes:
     Returns
     -------
     bytes
-        `data` where it has a tag, or where no frame is found; else the same sound, without what
-        came before its first frame and with the counted frames in a tag.
+        `data` where it has a tag, or where no frame is found; else the same sound without what
+        came before its first frame (whose bytes count in the guess), and with the counted frames
+        in a tag unless all have one bit rate.
     """
     at, first = _first_frame(data)
     if first is None or _is_tagged(data, at, first):
         return data
-    return _tag(data[at : at + 4], count_frames(data, at)) + data[at:]
+    frames = count_frames(data, at)
+    if frames.is_even:
+        return data[at:]
+    return _tag(data[at : at + 4], frames.count) + data[at:]
 
 
-def count_frames(data: bytes, at: int) -> int:
+def count_frames(data: bytes, at: int) -> Frames:
     """Count the frames from a position to the end, skipping up to 64 KiB of what is no frame.
 
     Parameters
@@ -112,14 +134,16 @@ def count_frames(data: bytes, at: int) -> int:
 
     Returns
     -------
-    int
-        Frames, the last perhaps cut; at most a million.
+    Frames
+        At most a million.
     """
     count = skipped = 0
+    rates = set()
     while at < len(data) and count < _MOST_FRAMES and skipped < _SEARCH_BYTES:
         frame = parse_frame(data[at : at + 4])
         if frame is not None and frame.size:
             count += 1
+            rates.add(data[at + 2] >> 4)
             at += frame.size
         else:
             following = data.find(b"\xff", at + 1, at + _SEARCH_BYTES)
@@ -127,7 +151,7 @@ def count_frames(data: bytes, at: int) -> int:
                 break
             skipped += following - at
             at = following
-    return count
+    return Frames(count, len(rates) <= 1)
 
 
 def _tag(header: bytes, frames: int) -> bytes:

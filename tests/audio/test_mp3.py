@@ -1,12 +1,16 @@
+import io
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.audio.mp3 import Frame, count_frames, parse_frame, with_length
+from server.audio.decode import open_sound
+from server.audio.mp3 import Frame, Frames, count_frames, parse_frame, with_length
+from server.audio.source import Shape
 
 _Encode = Callable[..., bytes]
 _Melody = Callable[..., NDArray[np.float32]]
@@ -65,6 +69,34 @@ def test_a_lost_tag_is_put_back_with_the_same_count(
     assert mended.endswith(_untagged(data))
 
 
+def _even(y: NDArray[np.float32], rate: int) -> bytes:
+    """Encode at one bit rate, without a tag."""
+    file = io.BytesIO()
+    options = {"bitrate_mode": "CONSTANT", "compression_level": 0.5}  # one does nothing alone
+    soundfile.write(file, y, rate, format="MP3", **options)
+    return _untagged(file.getvalue())
+
+
+@pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_file_of_one_bit_rate_needs_no_tag(melody: _Melody, rate: int, channels: int) -> None:
+    data = _even(np.stack([melody(1, rate)] * channels, axis=1), rate)
+    assert with_length(_ID3 + data) == data
+    frames = count_frames(data, 0)
+    assert frames.is_even
+    samples, _ = soundfile.read(io.BytesIO(data))
+    assert len(samples) == frames.count * (1152 if rate > 24_000 else 576)
+
+
+def test_a_file_of_one_bit_rate_begins_where_it_does_for_others(melody: _Melody) -> None:
+    data = _even(melody(2, 22_050), 22_050)
+    theirs, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    picture = b"ID3\x04\0\0\0\x40\0\0" + bytes(1 << 20)
+    for file in (data, picture + data):
+        ours = np.concatenate([*open_sound(file, shape=Shape(22_050, 1)).blocks()])
+        np.testing.assert_array_equal(ours.ravel(), theirs)
+
+
 @pytest.mark.parametrize("front", [b"", _ID3, _ID3 + _ID3])
 def test_a_file_with_a_tag_is_left_alone(encode: _Encode, melody: _Melody, front: bytes) -> None:
     data = front + encode(melody(1, 44_100), 44_100, "MP3")
@@ -81,7 +113,9 @@ def test_what_is_before_the_first_frame_goes(
 
 def test_frames_are_counted_past_what_is_none(encode: _Encode, melody: _Melody) -> None:
     data = _untagged(encode(melody(1, 44_100), 44_100, "MP3"))
-    assert count_frames(data + b"TAG" + bytes(125), 0) == count_frames(data, 0) > 30
+    frames = count_frames(data, 0)
+    assert count_frames(data + b"TAG" + bytes(125), 0) == frames
+    assert frames.count > 30
 
 
 @given(st.binary(max_size=300))
@@ -93,7 +127,7 @@ def test_bytes_without_frames_are_left_alone(data: bytes) -> None:
 def test_bytes_that_only_look_like_frames_are_given_up_soon() -> None:
     data = b"\xff" * 50_000_000
     assert with_length(data) is data
-    assert count_frames(data, 0) == 0
+    assert count_frames(data, 0) == Frames(0, is_even=True)
 
 
 @given(st.binary(max_size=300))
