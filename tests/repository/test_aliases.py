@@ -44,6 +44,14 @@ async def test_a_name_leads_to_its_model_also_after_a_restart(
     assert again.by_model() == {ONE: ["best"]}
 
 
+async def test_what_names_no_model_leads_to_none(aliases: Aliases) -> None:
+    await aliases.set("best", ONE, seen=ABSENT)
+    assert aliases.model_of("best") == ONE
+    assert aliases.model_of(TWO.hex) == TWO
+    for text in ("nobody", "", "../x", "f" * 63, "z" * 64, "f" * 65):
+        assert aliases.model_of(text) is None
+
+
 async def test_of_fifty_who_saw_the_same_one_wins_each_round(aliases: Aliases) -> None:
     seen = (await aliases.set("best", ONE, seen=ABSENT)).version
     for _ in range(5):
