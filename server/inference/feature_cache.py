@@ -1,9 +1,9 @@
 """What frontends made of a sound, kept so that a second model on the same song pays nothing.
 
-A key is the sound's digest, the extension that its sender named (it decides whether a sound is
-refused) and the name of the raw value; names carry the frontend's version, so that nothing here is
-ever out of date. The bound counts all that an entry takes: the value, its key and the objects
-around them.
+A key is the version of decoding, the sound's digest, the extension that its sender named (it
+decides whether a sound is refused) and the name of the raw value; names carry the frontend's
+version, so that nothing here is ever out of date. The bound counts all that an entry takes: the
+value, its key and the objects around them.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from server.inference.frames import Part
 
 # Of an entry beside what is counted by length; tracemalloc finds 350.
 OVERHEAD_BYTES = 512
+_DECODING = 2  # how sounds are decoded: files may be older than a mend
 _MAX_WINDOW = 1024  # characters; whoever told more is not believed
 
 
@@ -129,4 +130,4 @@ class FeatureCache:
 
 
 def _key(sound: Digest, ext: str | None, name: str) -> str:
-    return json.dumps([sound.hex, ext, name])
+    return json.dumps([_DECODING, sound.hex, ext, name])
