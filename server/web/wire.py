@@ -272,3 +272,5 @@ class WireServer(TCPServer):
         except OSError:
             pass
         await self.protocol.handle(Closed())
+        # an application that was cut off says no more, and this would watch the connection for ever
+        await self.idle_task.stop()

@@ -14,7 +14,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quart import Response
+from quart import Blueprint, Response, request
 
 from server.errors import Overload
 from server.metrics import REQUESTS
@@ -41,7 +41,19 @@ def make_site() -> Site:
         body = b"".join([piece async for piece in asked.stream_body])
         return Response(f"{name} {len(body)} {sum(body)}", content_type="text/plain")
 
-    return build_site("things", [routes], pace=Pace(5, 1, 5), legacy_status=False)
+    plain = Blueprint("plain", __name__)
+
+    @plain.post("/reading")
+    async def read() -> Response:
+        return Response(str(len(b"".join([piece async for piece in request.body]))))
+
+    @plain.post("/waiting")
+    async def wait() -> Response:
+        await read()
+        await asyncio.Event().wait()
+        return Response()
+
+    return build_site("things", [routes, plain], pace=Pace(5, 1, 5), legacy_status=False)
 
 
 class Listening:
@@ -50,6 +62,8 @@ class Listening:
     def __init__(self, *, early: bool) -> None:
         self.site = make_site()
         self.asked = 0
+        self.served = 0
+        self.left = asyncio.Event()
         self.context = WorkerContext(None)
         self._early = early
         if early:
@@ -65,7 +79,10 @@ class Listening:
         state = {http1.REFUSING: http1.Refusing(self.site.early, wire.skip)} if self._early else {}
         loop = asyncio.get_running_loop()
         app: Any = self._app
+        self.served += 1
         await WireServer(ASGIWrapper(app), loop, config, self.context, wire, state=state)
+        self.served -= 1
+        self.left.set()
 
     @asynccontextmanager
     async def connected(
@@ -287,3 +304,36 @@ async def test_a_server_that_stops_closes_after_the_body() -> None:
         await listening.context.terminated.set()
         writer.write(request[-900:])
         assert await reader.read() == b""
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        FULL[:20],
+        FULL[:-1],
+        post("/v1/things/red", b"abc")[:-1],
+        post("/v1/things/red", b"abc"),
+        post("/reading", b"abc")[:-1],
+        post("/waiting", b"abc")[:-1],
+        post("/waiting", b"abc"),
+        b"POST /v1/things/red HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n",
+    ],
+    ids=["nothing", "head", "refused", "body", "answer", "read", "more", "waiting", "chunks"],
+)
+@pytest.mark.parametrize("abort", [False, True])
+async def test_a_client_that_is_gone_leaves_nothing(
+    sent: bytes, *, early: bool, abort: bool
+) -> None:
+    listening = Listening(early=early)
+    async with listening.connected() as (_, writer):
+        writer.write(sent)
+        await writer.drain()
+        if abort:
+            writer.transport.abort()
+        else:
+            writer.close()
+        async with asyncio.timeout(3):  # sooner than a connection is closed that is idle
+            await listening.left.wait()
+        assert listening.served == 0
