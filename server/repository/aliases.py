@@ -147,9 +147,12 @@ class Aliases:
 
     def model_of(self, text: str) -> Digest | None:
         """Return the model that a digest or a name stands for; None if it is neither."""
+        found = self._known.get(text)
+        if found is not None:
+            return found.digest
         try:
-            return self.resolve(text)
-        except (AliasNotFound, BadDigest):
+            return Digest.parse(text)
+        except BadDigest:
             return None
 
     @whole
