@@ -2,152 +2,23 @@
 
 import asyncio
 import itertools
-import json
 import re
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.worker_context import WorkerContext
-from hypercorn.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from quart import Blueprint, Response, request
 
-from server.errors import Overload
 from server.metrics import REQUESTS
 from server.web import http1
-from server.web.body import Pace
-from server.web.connection import StreamedRequest
-from server.web.direct import DirectRoutes
-from server.web.site import Site, build_site
-from server.web.wire import BUFFER_BYTES, Wire, WireServer
-
-Answer = tuple[int, dict[str, str], Any]
-MIB = 1 << 20
-
-
-def make_site() -> Site:
-    def check_room(_address: str, name: str) -> None:
-        if name == "full":
-            raise Overload("all places are taken", retry_after_s=7)
-
-    routes = DirectRoutes("things", check_room)
-
-    @routes.post("/v1/things/<name>")
-    async def answer(asked: StreamedRequest, name: str) -> Response:
-        body = b"".join([piece async for piece in asked.stream_body])
-        return Response(f"{name} {len(body)} {sum(body)}", content_type="text/plain")
-
-    plain = Blueprint("plain", __name__)
-
-    @plain.post("/reading")
-    async def read() -> Response:
-        return Response(str(len(b"".join([piece async for piece in request.body]))))
-
-    @plain.post("/waiting")
-    async def wait() -> Response:
-        await read()
-        await asyncio.Event().wait()
-        return Response()
-
-    return build_site("things", [routes, plain], pace=Pace(5, 1, 5), legacy_status=False)
-
-
-class Listening:
-    """A server of one site, and what of its requests reached the application."""
-
-    def __init__(self, *, early: bool) -> None:
-        self.site = make_site()
-        self.asked = 0
-        self.served = 0
-        self.left = asyncio.Event()
-        self.context = WorkerContext(None)
-        self._early = early
-        if early:
-            self.site.early._busy_until = float("inf")
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        self.asked += scope["type"] == "http"
-        await self.site(scope, receive, send)
-
-    async def _serve(self, wire: Wire) -> None:
-        config = Config()
-        config.include_date_header = False
-        state = {http1.REFUSING: http1.Refusing(self.site.early, wire.skip)} if self._early else {}
-        loop = asyncio.get_running_loop()
-        app: Any = self._app
-        self.served += 1
-        await WireServer(ASGIWrapper(app), loop, config, self.context, wire, state=state)
-        self.served -= 1
-        self.left.set()
-
-    @asynccontextmanager
-    async def connected(
-        self,
-    ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Run it, with one client that has 20 s."""
-        http1.install()
-        buffer = memoryview(bytearray(BUFFER_BYTES))
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Wire(self._serve, buffer), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        try:
-            async with asyncio.timeout(20):
-                yield reader, writer
-        finally:
-            server.close()
-            await self.context.terminated.set()
-            writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async def told(self, pieces: Sequence[bytes], answers: int) -> list[Answer]:
-        """Return the answers to what is sent, at most so many; fewer when the server closes."""
-        async with self.connected() as (reader, writer):
-            sending = asyncio.create_task(_send(writer, pieces))
-            found: list[Answer] = []
-            while len(found) < answers and (answer := await _receive(reader)):
-                found.append(answer)
-            sending.cancel()
-            await asyncio.wait([sending])
-        return found
-
-
-async def _send(writer: asyncio.StreamWriter, pieces: Sequence[bytes]) -> None:
-    for piece in pieces:
-        writer.write(piece)
-        await writer.drain()
-        await asyncio.sleep(0)
-
-
-async def _receive(reader: asyncio.StreamReader) -> Answer | None:
-    try:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    except (asyncio.IncompleteReadError, ConnectionResetError):
-        return None
-    first, *lines = head.split("\r\n")[:-2]
-    headers = {name: value for name, _, value in (line.partition(": ") for line in lines)}
-    body = (await reader.readexactly(int(headers["content-length"]))).decode()
-    told = body
-    if headers["content-type"] == "application/problem+json":
-        told = json.loads(body)
-        assert told.pop("instance") == f"urn:request:{headers['x-request-id']}"
-    headers.pop("x-request-id")
-    return int(first.split()[1]), headers, told
+from tests.web.listening import FULL, MIB, Listening, post, receive, send
 
 
 def refused() -> float:
     """Return how many refusals were counted."""
     counter = REQUESTS.labels("things", "POST", "/v1/things/<name>", "503")
     return float(counter._value.get())
-
-
-def post(path: str, body: bytes, *more: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: here", f"Content-Length: {len(body)}", *more]
-    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 STREAMS = st.lists(
@@ -173,7 +44,6 @@ STREAMS = st.lists(
     min_size=1,
     max_size=5,
 )
-FULL = post("/v1/things/full", b"abc")
 LAST = {  # after these the connection is closed
     "closing": post("/v1/things/full", b"abc", "Connection: close"),
     "old": FULL.replace(b"HTTP/1.1", b"HTTP/1.0"),
@@ -231,11 +101,11 @@ async def test_the_answer_comes_before_the_body() -> None:
     request = post("/v1/things/full", bytes(1000))
     async with listening.connected() as (reader, writer):
         writer.write(request[:-900])
-        answer = await _receive(reader)
+        answer = await receive(reader)
         assert answer is not None
         assert answer[0] == 503
         writer.write(request[-900:] + post("/v1/things/red", b"\1"))
-        assert (await _receive(reader) or (0,))[0] == 200
+        assert (await receive(reader) or (0,))[0] == 200
     assert listening.asked == 1
 
 
@@ -243,7 +113,7 @@ async def test_a_client_that_leaves_in_its_body_ends_the_connection() -> None:
     listening = Listening(early=True)
     async with listening.connected() as (reader, writer):
         writer.write(post("/v1/things/full", bytes(1000))[:-900])
-        assert (await _receive(reader) or (0,))[0] == 503
+        assert (await receive(reader) or (0,))[0] == 503
         writer.write_eof()
         assert await reader.read() == b""
 
@@ -253,7 +123,7 @@ async def test_a_client_that_never_ends_its_body_is_cut(monkeypatch: pytest.Monk
     listening = Listening(early=True)
     async with listening.connected() as (reader, writer):
         writer.write(post("/v1/things/full", bytes(1000))[:-900])
-        assert (await _receive(reader) or (0,))[0] == 503
+        assert (await receive(reader) or (0,))[0] == 503
         assert await reader.read() == b""
 
 
@@ -264,7 +134,7 @@ async def test_a_client_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch)
         transport: Any = writer.transport
         transport.pause_reading()
         with pytest.raises(ConnectionError):
-            await _send(writer, [FULL * 1000] * 1000)
+            await send(writer, [FULL * 1000] * 1000)
         transport.resume_reading()
 
 
@@ -282,7 +152,7 @@ async def test_requests_behind_each_other_leave_turns_to_others() -> None:
         other = asyncio.create_task(others())
         writer.write(FULL * count)
         for _ in range(count):
-            assert (await _receive(reader) or (0,))[0] == 503
+            assert (await receive(reader) or (0,))[0] == 503
         other.cancel()
     assert turns >= count
 
@@ -300,40 +170,7 @@ async def test_a_server_that_stops_closes_after_the_body() -> None:
     request = post("/v1/things/full", bytes(1000))
     async with listening.connected() as (reader, writer):
         writer.write(request[:-900])
-        assert (await _receive(reader) or (0,))[0] == 503
+        assert (await receive(reader) or (0,))[0] == 503
         await listening.context.terminated.set()
         writer.write(request[-900:])
         assert await reader.read() == b""
-
-
-@pytest.mark.parametrize("early", [False, True])
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"",
-        FULL[:20],
-        FULL[:-1],
-        post("/v1/things/red", b"abc")[:-1],
-        post("/v1/things/red", b"abc"),
-        post("/reading", b"abc")[:-1],
-        post("/waiting", b"abc")[:-1],
-        post("/waiting", b"abc"),
-        b"POST /v1/things/red HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n",
-    ],
-    ids=["nothing", "head", "refused", "body", "answer", "read", "more", "waiting", "chunks"],
-)
-@pytest.mark.parametrize("abort", [False, True])
-async def test_a_client_that_is_gone_leaves_nothing(
-    sent: bytes, *, early: bool, abort: bool
-) -> None:
-    listening = Listening(early=early)
-    async with listening.connected() as (_, writer):
-        writer.write(sent)
-        await writer.drain()
-        if abort:
-            writer.transport.abort()
-        else:
-            writer.close()
-        async with asyncio.timeout(3):  # sooner than a connection is closed that is idle
-            await listening.left.wait()
-        assert listening.served == 0
