@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from server.errors import BadModel
-from server.gate.sniff import sniff
+from server.gate.sniff import is_onnx, sniff
 from tests.gate.files import h5_file, keras_file, zipped
 
 OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
@@ -58,3 +58,8 @@ def test_an_onnx_file_is_told_from_others(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(ONNX)
     assert sniff(path) == "onnx"
+    with path.open("rb") as file:
+        assert is_onnx(file)
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with path.open("rb") as file:
+        assert not is_onnx(file)
