@@ -1,5 +1,6 @@
 """server/repository/fetching.py with files and servers of the tests' own."""
 
+import asyncio
 import hashlib
 import ssl
 import threading
@@ -14,6 +15,7 @@ import pytest
 from server.devcert import make_certificates
 from server.digest import Digest
 from server.errors import DigestMismatch, WorkerFailed
+from server.repository import fetching as repository_fetching
 from server.repository.fetching import Fetching
 from server.repository.registry import State
 from tests.repository.conftest import House, digest_of
@@ -147,3 +149,25 @@ async def test_other_schemes_are_refused(house: House, url: str) -> None:
 async def test_a_file_that_is_missing_is_told(house: House) -> None:
     with pytest.raises(WorkerFailed):
         await fetching(house).fetch("file:///there/is/none", digest_of(DATA), MANIFEST)
+
+
+async def test_a_fetch_that_fails_is_tried_again_after_pauses_that_grow(
+    house: House,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(repository_fetching, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(repository_fetching, "_LONGEST_PAUSE_S", 0.04)
+    path = tmp_path / "model"
+    digest = digest_of(DATA)
+    running = asyncio.create_task(fetching(house).run(path.as_uri(), digest, MANIFEST))
+    async with asyncio.timeout(20):
+        while len(caplog.records) < 4:
+            await asyncio.sleep(0)
+        path.write_bytes(DATA)
+        await running
+    assert [record.again_s for record in caplog.records[:4]] == [0.01, 0.02, 0.04, 0.04]  # type: ignore[attr-defined]
+    model = await house.registry.get(digest)
+    assert model is not None
+    assert model.state is State.PROMOTED
