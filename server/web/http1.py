@@ -23,6 +23,7 @@ from typing import Any
 import h11
 import hypercorn.protocol
 from h11._readers import ContentLengthReader
+from hypercorn.asyncio.worker_context import EventWrapper
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Body, Response
 from hypercorn.protocol.events import Event as StreamEvent
@@ -30,10 +31,12 @@ from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 
 from server.web.body import DRAIN_BYTES, DRAIN_S, PROCEED
 from server.web.early import EarlyRefusals, Refusal
+from server.web.leaving import end_at_once
 from server.web.problems import bare_problem
 from server.web.strict import StrictConnection, plain_post
 
 REFUSING = "refusing"  # in the state of a connection: a `Refusing`
+LOSS = "loss"  # and what takes a callable, to call it when the connection is gone
 Skip = Callable[[int], Awaitable[None]]
 
 
@@ -53,6 +56,40 @@ class Refusing:
     skip: Skip
 
 
+class _Turn(EventWrapper):
+    """When the next request may be read; never, once the client is gone.
+
+    Hypercorn waits for it while a request is answered behind which more has arrived, and nothing
+    else reads the connection meanwhile.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gone = False
+
+    def end(self) -> None:
+        """Wake who waits: the client is gone."""
+        self._gone = True
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Return when it is there.
+
+        Raises
+        ------
+        ConnectionResetError
+            If the client is gone.
+        """
+        await super().wait()
+        if self._gone:
+            raise ConnectionResetError("the client has left")
+
+    async def clear(self) -> None:
+        """Have it waited for."""
+        if not self._gone:
+            await super().clear()
+
+
 class StreamingH11(H11Protocol):
     """Hypercorn's protocol (0.18) with what the module describes."""
 
@@ -62,6 +99,9 @@ class StreamingH11(H11Protocol):
         self.connection_state[PROCEED] = self._proceed
         self._unsent = b""  # the head of an answer
         self._refusing: Refusing | None = self.connection_state.pop(REFUSING, None)
+        self.can_read = turn = _Turn()
+        if (when_lost := self.connection_state.pop(LOSS, None)) is not None:
+            when_lost(turn.end)
 
     async def handle(self, event: Event) -> None:
         """Take what arrived."""
@@ -143,6 +183,10 @@ class StreamingH11(H11Protocol):
             return None
         reader = self.connection._reader
         return reader if isinstance(reader, ContentLengthReader) else None
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        await super()._create_stream(request)
+        end_at_once(self.stream)
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send a part of an answer."""

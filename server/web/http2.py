@@ -34,6 +34,7 @@ from hyperframe.frame import DataFrame
 from server.errors import BadHttp, HeadersTooLarge, ServerError
 from server.web.doors import caller_of
 from server.web.frames import Allowance, FrameCutter, FrameFault
+from server.web.leaving import end_at_once
 from server.web.problems import bare_problem
 from server.web.strict import MAX_HEAD_BYTES, MAX_HEADERS
 
@@ -155,6 +156,7 @@ class StreamingH2(H2Protocol):
         problem = _judge(request.headers)
         if problem is None:
             await super()._create_stream(request)
+            end_at_once(self.streams.get(request.stream_id))
             return
         status, headers, body = bare_problem(problem)
         stream_id = request.stream_id

@@ -79,7 +79,8 @@ async def listen(
         if task is not None:
             serving.add(task)
             task.add_done_callback(serving.discard)
-        state = {http1.REFUSING: http1.Refusing(app.early, wire.skip)}
+        refusing = http1.Refusing(app.early, wire.skip)
+        state = {http1.REFUSING: refusing, http1.LOSS: wire.when_lost}
         await WireServer(ASGIWrapper(app), loop, config, worker, wire, state=state)
 
     def let_in(connection: socket.socket, caller: str) -> None:

@@ -68,6 +68,9 @@ class StrictConnection(h11.Connection):
 
     def next_event(self) -> Any:
         """Return the next event; neighbouring chunks are one, for each would go its own way."""
+        if self.their_state is h11.MUST_CLOSE:
+            # behind a request that was said to be the last: nothing to answer, and no fault of it
+            self._receive_buffer.maybe_extract_at_most(len(self._receive_buffer))
         pieces: list[bytes] = []
         try:
             event = super().next_event()

@@ -50,6 +50,7 @@ class Wire(asyncio.BufferedProtocol):
         self._writable.set()
         self._lost = asyncio.Event()
         self._broken = False
+        self._on_loss: Callable[[], None] | None = None
 
     # what the event loop calls
 
@@ -97,6 +98,8 @@ class Wire(asyncio.BufferedProtocol):
         self._skipped.set()
         self._writable.set()
         self._lost.set()
+        if self._on_loss is not None:
+            self._on_loss()
 
     def pause_writing(self) -> None:
         """Have `drain` wait."""
@@ -120,6 +123,10 @@ class Wire(asyncio.BufferedProtocol):
         if self._broken:
             raise ConnectionResetError("the connection broke")
         return self._take()
+
+    def when_lost(self, call: Callable[[], None]) -> None:
+        """Have something called as soon as the connection is gone."""
+        self._on_loss = call
 
     async def skip(self, count: int) -> None:
         """Forget the next bytes as they arrive: they wake nobody, and are not copied.
@@ -237,12 +244,14 @@ class WireServer(TCPServer):
         super().__init__(app, loop, config, context, state, cast(Any, wire), cast(Any, wire))
         self._wire = wire
         self._idle_since: float | None = loop.time()
+        self._closes = False  # what still arrives is no request: nobody could be answered
 
     async def protocol_send(self, event: Event) -> None:
         """Send, close, or note whether a request is being answered."""
         if isinstance(event, Updated):
             self._idle_since = self.loop.time() if event.idle else None
         else:
+            self._closes |= isinstance(event, Closed)
             await super().protocol_send(event)
 
     async def _idle_timeout(self) -> None:
@@ -262,13 +271,15 @@ class WireServer(TCPServer):
                 async with asyncio.timeout(left_s):
                     await self.context.terminated.wait()
         if self._idle_since is not None:  # else its protocol closes it after the answer
+            self._closes = True
             await asyncio.shield(self._initiate_server_close())
 
     async def _read_data(self) -> None:
         try:
-            while piece := await self._wire.read():
+            while (piece := await self._wire.read()) and not self._closes:
                 await self.protocol.handle(RawData(piece))
-            await self.protocol.handle(RawData(b""))  # the end, which h11 wants to hear of
+            if not self._closes:
+                await self.protocol.handle(RawData(b""))  # the end, which h11 wants to hear of
         except OSError:
             pass
         await self.protocol.handle(Closed())

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import ssl
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from hypercorn.app_wrappers import ASGIWrapper
@@ -23,7 +26,7 @@ Answer = tuple[int, dict[str, str], Any]
 MIB = 1 << 20
 
 
-def make_site() -> Site:
+def make_site(reached: list[str]) -> Site:
     def check_room(_address: str, name: str) -> None:
         if name == "full":
             raise Overload("all places are taken", retry_after_s=7)
@@ -32,6 +35,7 @@ def make_site() -> Site:
 
     @routes.post("/v1/things/<name>")
     async def answer(asked: StreamedRequest, name: str) -> Response:
+        reached.append(name)
         body = b"".join([piece async for piece in asked.stream_body])
         return Response(f"{name} {len(body)} {sum(body)}", content_type="text/plain")
 
@@ -51,10 +55,27 @@ def make_site() -> Site:
 
 
 class Listening:
-    """A server of one site, and what of its requests reached the application."""
+    """A server of one site, and what of its requests reached the application.
 
-    def __init__(self, *, early: bool) -> None:
-        self.site = make_site()
+    Parameters
+    ----------
+    early : bool
+        Whether it refuses without h11.
+    certificates : Path, optional
+        Holds `ca.pem`, `server.crt` and `server.key`; without them it speaks no TLS.
+
+    Attributes
+    ----------
+    asked, served : int
+        How many requests came to the application, and how many connections are served.
+    reached : list of str
+        The things that a request found room for.
+    """
+
+    def __init__(self, *, early: bool, certificates: Path | None = None) -> None:
+        self.reached: list[str] = []
+        self.site = make_site(self.reached)
+        self._certificates = certificates
         self.asked = 0
         self.served = 0
         self.left = asyncio.Event()
@@ -70,7 +91,10 @@ class Listening:
     async def _serve(self, wire: Wire) -> None:
         config = Config()
         config.include_date_header = False
-        state = {http1.REFUSING: http1.Refusing(self.site.early, wire.skip)} if self._early else {}
+        config.keep_alive_max_requests = sys.maxsize  # as the listener has it
+        state: dict[str, Any] = {http1.LOSS: wire.when_lost}
+        if self._early:
+            state[http1.REFUSING] = http1.Refusing(self.site.early, wire.skip)
         loop = asyncio.get_running_loop()
         app: Any = self._app
         self.served += 1
@@ -86,17 +110,33 @@ class Listening:
         http1.install()
         buffer = memoryview(bytearray(BUFFER_BYTES))
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Wire(self._serve, buffer), "127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        serving, trusting = self._tls()
+        server = await loop.create_server(
+            lambda: Wire(self._serve, buffer),
+            *("127.0.0.1", 0),
+            ssl=serving,
+            ssl_shutdown_timeout=0.1 if serving else None,
+        )
+        address = server.sockets[0].getsockname()
+        reader, writer = await asyncio.open_connection(*address, ssl=trusting)
         try:
             async with asyncio.timeout(20):
                 yield reader, writer
         finally:
             server.close()
             await self.context.terminated.set()
-            writer.close()
+            writer.transport.abort()
             with suppress(ConnectionError):
                 await writer.wait_closed()
+
+    def _tls(self) -> tuple[ssl.SSLContext | None, ssl.SSLContext | None]:
+        if self._certificates is None:
+            return None, None
+        serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        serving.load_cert_chain(
+            self._certificates / "server.crt", self._certificates / "server.key"
+        )
+        return serving, ssl.create_default_context(cafile=self._certificates / "ca.pem")
 
     async def told(self, pieces: Sequence[bytes], answers: int) -> list[Answer]:
         """Return the answers to what is sent, at most so many; fewer when the server closes."""

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from server.metrics import REQUESTS
 from server.web import http1
-from tests.web.listening import FULL, MIB, Listening, post, receive, send
+from tests.web.listening import FULL, MIB, Listening, post, receive
 
 
 def refused() -> float:
@@ -125,17 +124,6 @@ async def test_a_client_that_never_ends_its_body_is_cut(monkeypatch: pytest.Monk
         writer.write(post("/v1/things/full", bytes(1000))[:-900])
         assert (await receive(reader) or (0,))[0] == 503
         assert await reader.read() == b""
-
-
-async def test_a_client_that_never_reads_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "DRAIN_S", 0.2)
-    listening = Listening(early=True)
-    async with listening.connected() as (_, writer):
-        transport: Any = writer.transport
-        transport.pause_reading()
-        with pytest.raises(ConnectionError):
-            await send(writer, [FULL * 1000] * 1000)
-        transport.resume_reading()
 
 
 async def test_requests_behind_each_other_leave_turns_to_others() -> None:
