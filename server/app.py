@@ -138,6 +138,9 @@ def _schedule(repository: Repository, jobs: Jobs, interval_s: float) -> AsyncIOS
         max_instances=1,
         misfire_grace_time=None,  # the default of 1 s skips a sweep whenever the loop is busy
     )
+    scheduler.add_job(  # in a thread
+        allocation.give_back, "interval", seconds=allocation.GIVE_BACK_S, max_instances=1
+    )
     scheduler.start()
     return scheduler
 
