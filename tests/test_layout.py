@@ -71,6 +71,23 @@ def test_the_web_process_imports_no_sound_and_no_model_library() -> None:
     assert [name for name in FORBIDDEN if name in loaded] == []
 
 
+@pytest.mark.parametrize(
+    "module", sorted((ROOT / "server" / "gate").glob("*.py")), ids=lambda path: path.name
+)
+def test_the_gate_imports_nothing_that_could_run_a_model(module: Path) -> None:
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        match node:
+            case ast.Import(names):
+                imported.update(item.name for item in names)
+            case ast.ImportFrom(name):
+                imported.add(name or "")
+    ours = {name for name in imported if name.split(".")[0] == "server"}
+    others = {name.split(".")[0] for name in imported - ours}
+    assert others <= {*sys.stdlib_module_names, "h5py", "onnx"}
+    assert {name for name in ours if not name.startswith("server.gate")} <= {"server.errors"}
+
+
 def test_every_file_of_the_server_has_a_floor() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")

@@ -52,6 +52,8 @@ def test_a_file_that_is_no_model_says_what_it_is(
     with pytest.raises(BadModel) as refused:
         sniff(tmp_path / "m")
     assert refused.value.members["reason"] == reason
+    # an empty file tells what happened by itself; of every other the owner hears what to send
+    assert reason == "empty-file" or "upload" in refused.value.detail
 
 
 def test_an_onnx_file_is_told_from_others(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.gate.files import keras_file, members, zipped
 from tests.gate.hostile import ATTACKS
 from tests.gate.onnx_files import honest, named, written
 from tests.inference.conftest import Judged
-from tests.inference.walls import GIB, HERE
+from tests.inference.walls import GIB, HERE, needs_sandbox
 
 pytestmark = pytest.mark.timeout(400)
 VERDICT = {"version", "format", "keras_version", "parameters", "activations", "largest", "flops"}
@@ -37,6 +37,23 @@ async def test_a_file_that_passes_is_told_with_its_cost(tmp_path: Path) -> None:
     assert isinstance(found, dict)
     assert set(found) >= VERDICT
     assert found["parameters"] == 15
+
+
+@needs_sandbox
+async def test_it_judges_behind_the_walls(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(keras_file())
+    child = await Child.start(
+        "server.inference.gate_child",
+        {"path": str(tmp_path / "m")},
+        timeout_s=60,
+        nice=0,
+        rights=HERE.rights(memory_bytes=GIB, read=[tmp_path / "m"]),
+    )
+    told = Path(f"/proc/{child.pid}/status").read_text()
+    await child.end()
+    assert "\nNoNewPrivs:\t1\n" in told
+    assert "\nSeccomp:\t2\n" in told
+    assert "\nSeccomp_filters:\t2\n" in told  # one while it judged, and another behind it
 
 
 async def test_an_archive_that_is_packed_passes_behind_the_walls_of_the_sandbox(
