@@ -258,12 +258,14 @@ async def _connect(
 
 
 # Before any library is imported: on Linux the child is made to end with its parent, even by kill
-# -9; its priority goes down, and its socket moves to a fixed number.
+# -9; what a terminal or systemd sends to all processes is for the parent, which needs the child to
+# end well; its priority goes down, and its socket moves to a fixed number.
 _PR_SET_PDEATHSIG = 1
 _BOOT = (
     "import ctypes, os, runpy, signal, sys; "
     "sys.platform == 'linux' and ctypes.CDLL(None).prctl({death}, signal.SIGKILL); "
     "os.getppid() == int(sys.argv[3]) or os._exit(1); "
+    "[signal.signal(n, signal.SIG_IGN) for n in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]; "
     "os.nice({nice}); os.dup2(int(sys.argv[2]), {fd}); "
     "sys.argv[2] == '{fd}' or os.close(int(sys.argv[2])); "
     "runpy.run_module(sys.argv[1], run_name='__main__')"

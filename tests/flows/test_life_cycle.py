@@ -262,7 +262,10 @@ def test_a_stop_lets_an_upload_finish(new_server: New, noise: Noise) -> None:
     assert (server.models / digest_of(content)).read_bytes() == content
 
 
-def test_a_stop_lets_a_prediction_finish(new_server: New, tiny: TinyModels, wav: bytes) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_lets_a_prediction_finish(
+    new_server: New, tiny: TinyModels, wav: bytes, number: signal.Signals
+) -> None:
     server = new_server(GRACEFUL_S="30").start()
     digest = server.host(tiny.path("row.h5").read_bytes())
     given = probabilities(server.predict(digest, wav))
@@ -275,7 +278,10 @@ def test_a_stop_lets_a_prediction_finish(new_server: New, tiny: TinyModels, wav:
         wait_until(
             lambda: answer.done() or sum(decoder.cpu_times()[:2]) > used, "it is being decoded"
         )
-        server.terminate()
+        # to all of them, as a terminal sends an interrupt and systemd the end
+        for child in server.children():
+            child.send_signal(number)
+        server.process.send_signal(number)
         assert len(probabilities(answer.result())) == len(given)
     assert server.process.wait(timeout=60) == 0
 

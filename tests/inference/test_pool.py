@@ -62,6 +62,17 @@ async def test_a_child_sees_no_token_and_an_empty_folder(make_pool: MakePool) ->
     assert ready["cwd"] == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+async def test_what_ends_the_server_is_for_the_server_to_hear(
+    make_pool: MakePool, number: signal.Signals
+) -> None:
+    pool = make_pool()
+    pid = (await pool.ready())["pid"]
+    os.kill(pid, number)
+    assert (await ask(pool, "echo", text="still here"))["text"] == "still here"
+    assert (await pool.ready())["pid"] == pid
+
+
 async def test_a_problem_in_the_input_is_told_with_its_members(make_pool: MakePool) -> None:
     pool = make_pool()
     with pytest.raises(SoundTooShort, match="too short") as refused:
