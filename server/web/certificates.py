@@ -15,6 +15,7 @@ import asyncio
 import logging
 import os
 import ssl
+import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -138,6 +139,9 @@ def _stamp(folder: Path) -> _Stamp:
         found = [path.stat() for path in _files(folder)]
     except OSError as error:
         raise _unreadable(Path(error.filename), error) from error
+    for path, info in zip(_files(folder), found, strict=True):
+        if not stat.S_ISREG(info.st_mode):  # a pipe would keep whoever opens it waiting
+            raise TlsFault(f"{path} is no file")
     return tuple((info.st_mtime_ns, info.st_ino, info.st_size) for info in found)
 
 

@@ -5,8 +5,14 @@
     length 3 | type 1 | flags 1 | stream 4 | payload
 
 h2 (4.4) parses all that it is given before anybody hears of it: 256 KiB of frames that each open a
-stream and close it are a second of work. Here the bytes are cut so that few frames go at a time,
-and frames that no client needs are refused by their length.
+stream and close it are a second of work. And it keeps what came of a frame until the whole of it is
+there, before it looks at its length. Here the bytes are cut so that few frames go at a time, frames
+that no client needs are refused by their length, and a large frame of DATA goes on as it arrives,
+each piece as a frame of its own::
+
+    DATA 1 MiB, END_STREAM  ->  DATA 256 KiB, DATA 256 KiB, ..., DATA 100 KiB, END_STREAM
+
+What flow control counts stays the same: padding goes behind the last piece.
 """
 
 import time
@@ -16,6 +22,7 @@ _PREFACE_BYTES = 24
 _HEAD_BYTES = 9
 _FRAMES_AT_ONCE = 64
 _DATA, _HEADERS, _PUSH, _CONTINUATION = 0, 1, 5, 9
+_PADDED = 8
 _OTHER_BYTES = 1 << 14  # only DATA may be larger, whatever the connection allows
 
 
@@ -30,13 +37,17 @@ class FrameCutter:
     ----------
     header_bytes : int
         Most bytes of one header block, as it is sent.
+    data_bytes : int
+        Most bytes of one frame of DATA.
     """
 
-    def __init__(self, header_bytes: int) -> None:
+    def __init__(self, header_bytes: int, data_bytes: int) -> None:
         self._header_bytes = header_bytes
+        self._data_bytes = data_bytes
         self._block_bytes = 0
-        self._inside = _PREFACE_BYTES  # bytes until the next frame begins
+        self._inside = _PREFACE_BYTES  # bytes that go on as they are until the next frame begins
         self._head = b""
+        self._large: _LargeData | None = None
 
     def cut(self, data: bytes) -> Iterator[bytes]:
         """Yield the bytes in pieces of few frames each.
@@ -46,29 +57,47 @@ class FrameCutter:
         FrameFault
             Before the piece that holds the fault.
         """
-        start = at = frames = 0
-        while at < len(data):
+        view, at, frames = memoryview(data), 0, 0
+        parts: list[bytes | memoryview] = []
+        while at < len(view):
             if self._inside:
-                step = min(self._inside, len(data) - at)
-                self._inside -= step
-                at += step
+                parts.append(view[at : at + self._inside])
+                at += len(parts[-1])
+                self._inside -= len(parts[-1])
+                continue
+            if self._large is not None:
+                piece = view[at : at + self._large.wanted]
+                at += len(piece)
+                parts += self._large.take(piece)
+                if not self._large.left:
+                    self._inside, self._large = self._large.padding, None
                 continue
             step = _HEAD_BYTES - len(self._head)
-            self._head += data[at : at + step]
+            self._head += view[at : at + step]
             at += step
             if len(self._head) < _HEAD_BYTES:
                 break
-            self._judge(self._head)
-            self._inside, self._head = int.from_bytes(self._head[:3]), b""
+            self._begin(self._head, parts)
+            self._head = b""
             frames += 1
             if frames == _FRAMES_AT_ONCE:
-                yield data[start:at]
-                start, frames = at, 0
-        yield data[start:]
+                yield b"".join(parts)
+                parts, frames = [], 0
+        if parts:
+            yield b"".join(parts)
+
+    def _begin(self, head: bytes, parts: list[bytes | memoryview]) -> None:
+        self._judge(head)
+        length = int.from_bytes(head[:3])
+        if length > _OTHER_BYTES:
+            self._large = _LargeData(head)
+        else:
+            parts.append(head)
+            self._inside = length
 
     def _judge(self, head: bytes) -> None:
         length, kind = int.from_bytes(head[:3]), head[3]
-        if kind != _DATA and length > _OTHER_BYTES:
+        if length > (self._data_bytes if kind == _DATA else _OTHER_BYTES):
             raise FrameFault
         if kind in (_HEADERS, _PUSH):
             self._block_bytes = length
@@ -76,6 +105,48 @@ class FrameCutter:
             self._block_bytes += length
         if self._block_bytes > self._header_bytes:
             raise FrameFault
+
+
+class _LargeData:
+    """A frame of DATA that goes on in pieces.
+
+    Attributes
+    ----------
+    left : int
+        Bytes that have not come, without the padding as soon as that is known.
+    padding : int
+        Bytes that stand behind them.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        self.left = int.from_bytes(head[:3])
+        self.padding = 0
+        self._flags = head[4]
+        self._stream = head[5:]
+        self._says_padding = bool(self._flags & _PADDED)  # with its first byte
+
+    @property
+    def wanted(self) -> int:
+        """How many bytes may be taken at once."""
+        return 1 if self._says_padding else self.left
+
+    def take(self, piece: memoryview) -> list[bytes | memoryview]:
+        """Return what goes on instead of the next bytes."""
+        if self._says_padding:
+            self._says_padding = False
+            self.padding = piece[0]
+            self.left -= 1 + self.padding
+            return []
+        self.left -= len(piece)
+        if self.left:
+            return [self._head(len(piece), 0), piece]
+        if not self._flags & _PADDED:
+            return [self._head(len(piece), self._flags), piece]
+        padding = [self._head(1 + self.padding, self._flags), bytes([self.padding])]
+        return [self._head(len(piece), 0), piece, *padding]
+
+    def _head(self, size: int, flags: int) -> bytes:
+        return size.to_bytes(3) + bytes([_DATA, flags]) + self._stream
 
 
 class Allowance:

@@ -9,7 +9,8 @@ keeps.
 Against floods: streams that are reset, by the client or by a fault of its own making (rapid reset,
 MadeYouReset), and frames that carry nothing have an allowance; who spends it is told to go away
 (ENHANCE_YOUR_CALM). Hypercorn keeps a buffer for every stream that was reset, and its tree of
-priorities, which RFC 9113 gave up, fails at the thousandth.
+priorities, which RFC 9113 gave up, fails at the thousandth. A client may allow the table of headers
+to grow to 4 GiB, and hpack (4.2) looks through all of it for every header that it sends.
 """
 
 import asyncio
@@ -40,6 +41,7 @@ from server.web.strict import MAX_HEAD_BYTES, MAX_HEADERS
 
 _FRAME_BYTES = 1 << 20
 _WINDOW_BYTES = 4 << 20
+_TABLE_BYTES = 4 << 10  # of headers of answers that are remembered
 _FIRST_WINDOW_BYTES = 65_535  # RFC 9113 section 6.9.2: a connection begins with this
 _RESETS = (30, 10.0)  # at once, and each second
 _EMPTY_FRAMES = (1000, 100.0)
@@ -76,7 +78,7 @@ class StreamingH2(H2Protocol):
         self.connection.max_inbound_frame_size = _FRAME_BYTES
         # the setting alone only tells the client
         self.connection.decoder.max_header_list_size = MAX_HEAD_BYTES
-        self._cutter = FrameCutter(MAX_HEAD_BYTES)
+        self._cutter = FrameCutter(MAX_HEAD_BYTES, _FRAME_BYTES)
         self._resets = Allowance(*_RESETS)
         self._empty = Allowance(*_EMPTY_FRAMES)
         self._sent_away = False
@@ -117,6 +119,9 @@ class StreamingH2(H2Protocol):
                 await super()._handle_events([event])
             if isinstance(event, h2.events.StreamReset):
                 await self._forget(event.stream_id)
+            elif isinstance(event, h2.events.RemoteSettingsChanged):
+                encoder = self.connection.encoder
+                encoder.header_table_size = min(encoder.header_table_size, _TABLE_BYTES)
         await self._flush()
 
     def _allowed(self, event: h2.events.Event) -> bool:

@@ -4,7 +4,7 @@ import itertools
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import h2.config
 import h2.connection
@@ -167,6 +167,28 @@ def test_a_continuation_flood_is_cut(server: Server) -> None:
     assert _goaway_after(server, PREFACE + begin + more * STREAMS) == CALM
     assert web.cpu_times().user - before < CPU_S
     assert web.memory_info().rss - rss < 64 << 20
+
+
+@pytest.mark.parametrize("size", [(1 << 20) + 1, (1 << 24) - 1])
+def test_data_beyond_the_size_of_a_frame_is_refused_before_it_comes(
+    server: Server, size: int
+) -> None:
+    head = size.to_bytes(3) + b"\0\0" + (1).to_bytes(4)
+    begun = PREFACE + _headers(1, end=False).serialize()
+    assert _goaway_after(server, begun + head) == CALM
+
+
+def test_frames_that_never_end_are_not_kept(server: Server) -> None:
+    begun = PREFACE + _headers(1, end=False).serialize()
+    head = (1 << 20).to_bytes(3) + b"\0\0" + (3).to_bytes(4)
+    web = psutil.Process(server.process.pid)
+    with ExitStack() as connections:
+        opened = [connections.enter_context(_connect(server)) for _ in range(40)]
+        before = web.memory_info().rss
+        for connection in opened:
+            with suppress(ConnectionError, ssl.SSLError):
+                connection.sendall(begun + head + bytes((1 << 20) - 1))
+        assert web.memory_info().rss - before < 24 << 20
 
 
 def test_a_header_block_that_inflates_is_cut(server: Server) -> None:

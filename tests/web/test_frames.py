@@ -1,7 +1,7 @@
 """server/web/frames.py: the same bytes in pieces of few frames, and frames that are refused."""
 
 import pytest
-from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFrame
+from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame, PingFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,8 +11,11 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PING = PingFrame(0, opaque_data=b"12345678").serialize()
 
 
+LARGEST = 1 << 20
+
+
 def cut(stream: bytes, size: int, *, header_bytes: int = 16384) -> list[bytes]:
-    cutter = FrameCutter(header_bytes)
+    cutter = FrameCutter(header_bytes, LARGEST)
     pieces = [stream[k : k + size] for k in range(0, len(stream), size)]
     return [part for piece in pieces for part in cutter.cut(piece)]
 
@@ -28,9 +31,91 @@ def test_few_frames_go_at_a_time() -> None:
     assert max(len(part) for part in parts) <= len(PREFACE) + 64 * len(PING)
 
 
-def test_large_data_goes_in_one_piece() -> None:
-    stream = PREFACE + DataFrame(1, bytes(1 << 20)).serialize()
-    assert len(cut(stream, 1 << 21)) == 1
+def test_large_data_that_is_all_there_goes_in_one_piece() -> None:
+    stream = PREFACE + DataFrame(1, bytes(LARGEST)).serialize()
+    assert cut(stream, 1 << 21) == [stream]
+
+
+def data_frame(stream_id: int, data: bytes, padding: int | None, *, ends: bool) -> DataFrame:
+    frame = DataFrame(stream_id, data)
+    if padding is not None:
+        frame.flags.add("PADDED")
+        frame.pad_length = padding
+    if ends:
+        frame.flags.add("END_STREAM")
+    return frame
+
+
+def size_of(frame: DataFrame) -> int:
+    return frame.flow_controlled_length
+
+
+def parsed(stream: bytes) -> tuple[list[DataFrame], bytes]:
+    """Return the whole frames, and the bytes that follow them."""
+    frames, at = [], 0
+    while len(stream) - at >= 9:
+        frame, length = Frame.parse_frame_header(memoryview(stream[at : at + 9]))
+        if at + 9 + length > len(stream):
+            break
+        assert isinstance(frame, DataFrame)
+        frame.parse_body(memoryview(stream[at + 9 : at + 9 + length]))
+        frames.append(frame)
+        at += 9 + length
+    return frames, stream[at:]
+
+
+FRAMES = st.builds(
+    data_frame,
+    st.sampled_from([1, 3]),
+    st.one_of(st.integers(0, 300), st.integers(16100, 70000)).map(
+        lambda n: (bytes(range(251)) * n)[:n]
+    ),
+    st.one_of(st.none(), st.integers(0, 255)),
+    ends=st.booleans(),
+)
+
+
+def check_pieces(frames: list[DataFrame], size: int) -> None:
+    stream = b"".join(frame.serialize() for frame in frames)
+    cutter, pieces, rest = FrameCutter(16384, LARGEST), list[DataFrame](), b""
+    assert b"".join(cutter.cut(PREFACE)) == PREFACE
+    for k in range(0, len(stream), size):
+        rest += b"".join(cutter.cut(stream[k : k + size]))
+        whole, rest = parsed(rest)
+        assert len(rest) <= 9 + (1 << 14)  # what h2 keeps meanwhile
+        pieces += whole
+    assert rest == b""
+    following = iter(pieces)
+    for frame in frames:
+        group, flow = [next(following)], 0
+        while (flow := flow + size_of(group[-1])) < size_of(frame):
+            group.append(next(following))
+        assert {piece.stream_id for piece in group} == {frame.stream_id}
+        assert b"".join(piece.data for piece in group) == frame.data
+        assert flow == size_of(frame)
+        assert ["END_STREAM" in piece.flags for piece in group[:-1]] == [False] * (len(group) - 1)
+        assert ("END_STREAM" in group[-1].flags) == ("END_STREAM" in frame.flags)
+    assert next(following, None) is None
+
+
+@given(st.lists(FRAMES, min_size=1, max_size=4), st.integers(2000, 100_000))
+def test_large_data_goes_on_as_it_comes(frames: list[DataFrame], size: int) -> None:
+    check_pieces(frames, size)
+
+
+@pytest.mark.parametrize("padding", [None, 0, 255])
+@pytest.mark.parametrize("size", [1, 7])
+def test_large_data_goes_on_byte_by_byte(padding: int | None, size: int) -> None:
+    frame = data_frame(1, bytes(16300), padding, ends=True)
+    small = data_frame(3, b"abc", padding, ends=False)
+    check_pieces([small, frame, small], size)
+
+
+@pytest.mark.parametrize("size", [1, 100, 1 << 20])
+def test_data_is_refused_by_its_length_before_it_comes(size: int) -> None:
+    head = DataFrame(1, bytes(LARGEST + 1)).serialize()[:9]
+    with pytest.raises(FrameFault):
+        cut(PREFACE + head, size)
 
 
 @pytest.mark.parametrize("size", [1, 100, 1 << 20])

@@ -10,7 +10,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.typing import ConnectionState
-from hyperframe.frame import DataFrame
+from hyperframe.frame import DataFrame, SettingsFrame
 
 from server.web import http2
 from server.web.http2 import StreamingH2
@@ -42,7 +42,7 @@ class Exchange:
     async def run(self, pieces: list[bytes]) -> None:
         loop = asyncio.get_running_loop()
         async with TaskGroup(loop) as group:
-            protocol = StreamingH2(
+            self.protocol = protocol = StreamingH2(
                 ASGIWrapper(self.app), Config(), WorkerContext(None), group, ConnectionState({}),
                 True, None, None, self.send,
             )  # fmt: skip
@@ -89,6 +89,14 @@ async def test_neighbouring_frames_of_one_body_take_one_way_through_the_server()
     exchange = Exchange()
     await exchange.run([frames()])
     assert [len(piece) for piece in exchange.bodies[b"first"] if piece] == [4000, 500, 500]
+
+
+async def test_a_client_does_not_choose_how_many_headers_are_remembered() -> None:
+    settings = SettingsFrame(0, {SettingsFrame.HEADER_TABLE_SIZE: (1 << 32) - 1}).serialize()
+    exchange = Exchange()
+    await exchange.run([frames() + settings])
+    assert exchange.protocol.connection.remote_settings.header_table_size == (1 << 32) - 1
+    assert exchange.protocol.connection.encoder.header_table_size == 4096
 
 
 def test_no_frame_is_written_down_for_a_log() -> None:
