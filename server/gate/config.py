@@ -19,6 +19,7 @@ from server.gate.layer_table import (
 from server.gate.nodes import nodes, refs
 from server.gate.refusals import refused, shown
 from server.gate.schema import WRAPPED, check_keys
+from server.gate.training import check_training
 from server.gate.tree import BATCH, OPEN, Layer, Model, Shape
 
 MAX_LAYERS = 2000
@@ -31,8 +32,6 @@ _ENVELOPE = frozenset(
         *("shared_object_id", "name", "inbound_nodes"),
     }
 )
-_TRAINING = frozenset({"keras.optimizers", "keras.losses", "keras.metrics", "builtins"})
-_TRAINING |= {"keras.optimizers.schedules"}
 # the order in which layers take the shapes that they are built with
 _BUILT_FIRST = ("input_shape", "query_shape", "sequences_shape", "value_shape", "key_shape")
 _IN_CONFIG = ("batch_shape", "batch_input_shape")
@@ -85,7 +84,7 @@ class ConfigReader:
         for key in entry:
             if key not in _ENVELOPE:
                 raise values.unknown_key(key, where)
-        _check_compiled(entry.get("compile_config"), where)
+        check_training(entry.get("compile_config"), f"{where}.compile_config")
         calls = nodes(entry.get("inbound_nodes", []), where)
         self._calls += len(calls)
         if self._calls > MAX_CALLS:
@@ -226,15 +225,3 @@ def _flat(items: list[Any], where: str) -> tuple[Shape, ...]:
         elif item is not None and (shape := _shape(item, where)) is not None:
             found.append(shape)
     return tuple(found)
-
-
-def _check_compiled(value: Any, where: str) -> None:
-    """Let pass what a nested model was trained with, as far as it is Keras's own."""
-    if isinstance(value, list):
-        for item in value:
-            _check_compiled(item, where)
-    elif isinstance(value, dict):
-        if "class_name" in value:
-            values.check_envelope(value, _TRAINING, f"{where}.compile_config")
-        for item in value.values():
-            _check_compiled(item, where)

@@ -16,11 +16,13 @@ from server.gate.rules_recurrent import RULES as RECURRENT
 from server.gate.rules_shape import RULES as SHAPE
 from server.gate.rules_weights import RULES as WEIGHTS
 from server.gate.tree import Constant, Layer, Model, Ref, Shape
+from server.gate.values import MAX_AXIS
 
 RULES: dict[str, Rule] = {**CONV, **SHAPE, **WEIGHTS, **RECURRENT, **OPERATIONS}
 MAX_CALLS = 50_000
 MAX_PARAMETERS = 500_000_000
 MAX_TENSOR = 1 << 28
+_MAX_RANK = 32
 MAX_ACTIVATIONS = 1 << 31
 MAX_FLOPS = 2 * 10**12
 # what a rule does with a shape or a setting that does not fit its layer
@@ -71,7 +73,7 @@ def count(layer: Layer) -> tuple[Cost, Shapes]:
         ("flops", cost.flops, MAX_FLOPS),
     ):
         if value > limit:
-            sentence = f"{name} of the model are {value:.3g}; the limit is {limit:.3g}"
+            sentence = f"{name} of the model are {_short(value)}; the limit is {limit:.3g}"
             raise refused(f"cost-{name}", sentence, where=layer.where)
     return cost, effect.weights
 
@@ -99,6 +101,11 @@ class _Counter:
             raise _misfit(layer) from error
 
     def _checked(self, layer: Layer, shapes: Shapes, effect: Effect) -> Effect:
+        # before they grow further, for then the counting itself costs
+        if any(len(shape) > _MAX_RANK for shape in (*effect.outputs, *effect.weights)):
+            raise refused("cost-axis", f"a tensor has over {_MAX_RANK} axes", where=layer.where)
+        if any(axis > MAX_AXIS for shape in effect.outputs for axis in shape):
+            raise refused("cost-tensor", "an axis of a tensor is over 2^31", where=layer.where)
         if any(axis < 1 for shape in effect.outputs for axis in shape):
             raise _misfit(layer)
         if any(axis < 0 for shape in effect.weights for axis in shape):
@@ -118,10 +125,10 @@ class _Counter:
     def _check_built(self, layer: Layer, effect: Effect) -> None:
         """Hold the shapes that a layer is built with before its first call against the call."""
         if layer.built and (weights := self.run(layer, layer.built).weights) != effect.weights:
-            kept = sum(map(size, weights))
+            kept = _short(sum(map(size, weights)))
             raise refused(
                 "build-config",
-                f"it is built with {kept:.3g} numbers, which is not what its call needs",
+                f"it is built with {kept} numbers, which is not what its call needs",
                 where=layer.where,
             )
 
@@ -256,6 +263,10 @@ class _Sum:
 
     def _broken(self, why: str) -> Exception:
         return refused("broken-graph", why, where=self._layer.where)
+
+
+def _short(count: int) -> str:
+    return f"{min(count, 10**300):.3g}"  # a float holds no more
 
 
 def _call_of(layer: Layer, node: int) -> int:

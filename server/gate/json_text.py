@@ -18,8 +18,9 @@ MAX_DEPTH = 64
 MAX_NODES = 200_000
 _MAX_INT = 1 << 53  # above it, readers of JSON differ
 _INT_CHARS = len(str(_MAX_INT)) + 1
-# possessive, so that a long text costs no memory
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+# possessive, so that a long text costs no memory; one that does not end is taken to the end, or
+# each quote in it would be tried
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _BRACKETS = re.compile(r"[\[\]{}]")
 
 

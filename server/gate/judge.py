@@ -19,6 +19,7 @@ from server.gate.config import ConfigReader
 from server.gate.cost import Cost, count
 from server.gate.hdf5 import Dataset
 from server.gate.json_text import MAX_BYTES
+from server.gate.keras_version import is_before_3
 from server.gate.onnx_file import judge_onnx
 from server.gate.refusals import refused, shown
 from server.gate.sniff import Format, kind
@@ -144,9 +145,8 @@ def _weights(file: BinaryIO, member: Member) -> list[Dataset]:
 
 
 def _verdict(format_: Format, config: bytes, version: str | None, stored: list[Dataset]) -> Verdict:
-    major = (version or "").split(".")[0]
-    is_old = not (major.isdigit() and int(major) >= 3)
-    layer = ConfigReader(is_old=is_old).model(json_text.load(config, where=_CONFIG))
+    reader = ConfigReader(is_old=is_before_3(version))
+    layer = reader.model(json_text.load(config, where=_CONFIG))
     cost, weights = count(layer)
     compare(weights, stored)
     return Verdict(format_, version, cost)

@@ -18,6 +18,7 @@ from server.gate.refusals import refused, shown
 Check = Callable[[Any, str], Any]
 MAX_AXIS = (1 << 31) - 1
 _NAME_CHARS = 512
+_MANY = 64  # whole numbers for one key
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _EQUATION = re.compile(r"[A-Za-z,.>-]{1,64}")
 
@@ -51,7 +52,10 @@ def array(value: dict[str, Any], where: str) -> Any:
 def whole(value: Any, where: str) -> Any:
     """Return a whole number or null, or lists of such, none of them out of range."""
     value = plain(value, where)
-    for item in _leaves(value):
+    leaves = _leaves(value)
+    if len(leaves) > _MANY:
+        raise refused("bad-value", f"over {_MANY} numbers do not belong here", where=where)
+    for item in leaves:
         if item is None:
             continue
         if isinstance(item, float) and not item.is_integer():

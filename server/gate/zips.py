@@ -35,6 +35,8 @@ _ENCRYPTED = 0x2041  # traditional, strong, masked headers
 _STREAMED = 0x8
 _KNOWN_FLAGS = 0x806 | _STREAMED
 _DESCRIPTORS = (12, 16, 20, 24)
+_WIDE = 1  # the extra field with what needs 64 bits
+_TIMES = (0x000A, 0x5455, 0x5855, 0x7855, 0x7875)  # and those with times and owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +197,8 @@ def _entries(listing: bytes, count: int) -> list[_Entry]:
         at += name_size + extra_size + comment_size
         if kind != b"PK\x01\x02" or at > len(listing) or disk:
             raise damaged()
-        size, packed, header = _wide(extra, size, packed, header)
         shown = name.decode("utf-8", "replace")
+        size, packed, header = _wide(extra, shown, size, packed, header)
         member = Member(shown, 0, packed, size, method, crc)
         _check_entry(member, flags, mode >> 16)
         entries.append(_Entry(member, header, flags, name))
@@ -205,22 +207,30 @@ def _entries(listing: bytes, count: int) -> list[_Entry]:
     return entries
 
 
-def _wide(extra: bytes, *values: int) -> list[int]:
-    """Return sizes and place with those of 64 bits taken from the extra field."""
-    wide, at = b"", 0
-    while at + 4 <= len(extra):
+def _wide(extra: bytes, name: str, *values: int) -> list[int]:
+    """Return sizes and place with those of 64 bits taken from the extra fields.
+
+    Readers differ in which of two fields they take, and some rename members by a third.
+    """
+    fields: dict[int, bytes] = {}
+    at = 0
+    while at < len(extra):
+        if at + 4 > len(extra):
+            raise _odd_fields(name)
         kind, length = struct.unpack_from("<2H", extra, at)
-        if kind == 1:
-            wide = extra[at + 4 : at + 4 + length]
         at += 4 + length
-    found = []
-    for value in values:
-        is_far = value == _FAR
-        if is_far and len(wide) < 8:
-            raise damaged()
-        found.append(int.from_bytes(wide[:8], "little") if is_far else value)
-        wide = wide[8:] if is_far else wide
-    return found
+        if kind in fields or (kind != _WIDE and kind not in _TIMES) or at > len(extra):
+            raise _odd_fields(name)
+        fields[kind] = extra[at - length : at]
+    wide = fields.get(_WIDE, b"")
+    if len(wide) != 8 * values.count(_FAR):
+        raise _odd_fields(name)
+    told = (int.from_bytes(wide[k : k + 8], "little") for k in range(0, len(wide), 8))
+    return [next(told) if value == _FAR else value for value in values]
+
+
+def _odd_fields(name: str) -> BadModel:
+    return refused("zip-layout", "its extra fields could be read in two ways", where=name)
 
 
 def _check_entry(member: Member, flags: int, mode: int) -> None:
@@ -251,7 +261,7 @@ def _placed(
     names = exactly(file, at + _LOCAL.size, name_size + extra_size)
     if kind != b"PK\x03\x04":
         raise damaged()
-    size, packed = _wide(names[name_size:], size, packed)
+    size, packed = _wide(names[name_size:], member.name, size, packed)
     streamed = bool(flags & _STREAMED)
     told = (flags, method, names[:name_size])
     sizes = (crc, packed, size) if not streamed else (member.crc, member.packed, member.size)

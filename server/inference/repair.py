@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from server.errors import BadModel
+from server.gate.keras_version import is_before_3
 
 OLD_HARD_SIGMOID = "keras2_hard_sigmoid"
 
@@ -74,8 +75,7 @@ def repair(config: dict[str, Any], *, keras_version: str | None) -> list[str]:
     BadModel
         If an argument asks for what Keras 3 cannot do.
     """
-    major = (keras_version or "").split(".")[0]
-    is_old = not (major.isdigit() and int(major) >= 3)
+    is_old = is_before_3(keras_version)
     done: dict[str, None] = {}
     for entry in _objects(config):
         done |= dict.fromkeys(_mend_sequential(entry))

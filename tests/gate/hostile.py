@@ -326,6 +326,7 @@ BOMBS: dict[str, Attack] = {
     "deep JSON": (raw_config(b"[" * 2_000_000), "json-nodes"),
     "many values": (raw_config(b"[" + b"0," * 4_000_000 + b"0]"), "json-nodes"),
     "duplicate keys": (raw_config(b'{"class_name": "a", "class_name": "b"}'), "json-duplicate-key"),
+    "a text without end": (raw_config(b'"' + b'\\"' * 4_000_000), "json-damaged"),
     "NaN": (raw_config(b'{"class_name": NaN}'), "json-number"),
     "a number of a million digits": (raw_config(b"9" * 1_000_000), "json-number"),
     "Dense(2e9)": (dense(units=2_000_000_000), "cost-parameters"),
@@ -338,6 +339,15 @@ BOMBS: dict[str, Attack] = {
     "built with other shapes": (
         stacked({**DENSE, "build_config": {"input_shape": [None, 2_000_000_000]}}),
         "build-config",
+    ),
+    "190,000 axes": (
+        stacked(layer("Reshape", "r", target_shape=[2**31 - 1] * 190_000)),
+        "bad-value",
+    ),
+    "many axes": (stacked(layer("Reshape", "r", target_shape=[4, *[1] * 40])), "cost-axis"),
+    "weights with many axes": (
+        model_of(sequential(given(2**27), layer("LayerNormalization", "n", axis=[1] * 60))),
+        "cost-axis",
     ),
     "UpSampling by 4096": (
         model_of(picture(layer("UpSampling2D", "u", size=[4096, 4096]))),

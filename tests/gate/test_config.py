@@ -44,6 +44,11 @@ def obj(kind: Any, module: Any = "keras.initializers", **config: Any) -> Config:
 
 LAMBDA = layer("Lambda", "odd", function={"class_name": "__lambda__", "config": {"code": "4wA="}})
 FUNCTION = {"class_name": "function", "config": "relu", "registered_name": "relu"}
+MSE: Config = {
+    "class_name": "function",
+    "config": "mean_squared_error",
+    "registered_name": "function",
+}
 POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}}
 
 
@@ -89,7 +94,9 @@ def test_what_keras_itself_writes_is_let_through(tmp_path: Path, inner: Config) 
         {
             "compile_config": {
                 "optimizer": obj("Adam", "keras.optimizers", name="adam"),
-                "metrics": ["accuracy"],
+                "loss": {**MSE, "module": "builtins"},
+                "loss_weights": {"class_name": "__tuple__", "items": [1, 2]},
+                "metrics": ["accuracy", [obj("AUC", "keras.metrics")]],
             }
         },
         {"registered_name": "Dense"},
@@ -189,9 +196,16 @@ def test_what_keras_does_not_write_is_refused(tmp_path: Path, inner: Config, exp
         ({"build_config": {"input_shape": [None, *[1] * 9]}}, "bad-value"),
         ({"compile_config": {"loss": obj("x", "os")}}, "module"),
         (
-            {"compile_config": {"loss": [obj("mine", None)], "metrics": [{**obj("m"), "more": 1}]}},
+            {"compile_config": {"metrics": [{**obj("AUC", "keras.metrics"), "more": 1}]}},
             "unknown-key",
         ),
+        ({"compile_config": {"loss": obj("Dice", None)}}, "custom-object"),
+        ({"compile_config": {"loss": [obj("Dice")]}}, "module"),
+        ({"compile_config": {"loss": obj("deserialize", "keras.losses")}}, "custom-object"),
+        ({"compile_config": {"loss": obj(["Dice"], "keras.losses")}}, "custom-object"),
+        ({"compile_config": {"loss": {**FUNCTION, "module": "builtins"}}}, "custom-object"),
+        ({"compile_config": {"loss": {"class_name": "__typespec__"}}}, "custom-object"),
+        ({"compile_config": {"loss_weights": {"class_name": "__tuple__"}}}, "bad-value"),
         ({"inbound_nodes": 5}, "bad-value"),
     ],
 )

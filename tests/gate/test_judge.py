@@ -1,5 +1,6 @@
 """server/gate/judge.py: the whole gate, its limits, and its codes in the docs."""
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -10,14 +11,24 @@ import pytest
 from server.errors import BadModel
 from server.gate import judge as gate
 from server.gate.cost import Cost
+from server.gate.keras_version import is_before_3
 from server.gate.layer_table import CUSTOM, OPERATION_IN_H5, TOLD
 from server.gate.object_table import KINDS
 from server.gate.refusals import refused, shown
-from tests.gate.files import judged, keras_file
+from tests.gate.files import h5_file, judged, keras_file, members, zipped
 from tests.gate.hostile import ATTACKS
 
 ROOT = Path(__file__).parents[2]
 LITERAL = re.compile(r'refused\(\s*"([a-z0-9-]+)"|^ {8}"([a-z]+-[a-z-]+)",$', re.MULTILINE)
+
+
+def keras_versioned(version: str) -> bytes:
+    told = json.dumps({"keras_version": version}).encode()
+    return zipped(members() | {"metadata.json": told})
+
+
+def h5_versioned(version: str) -> bytes:
+    return h5_file(version=version)
 
 
 def test_every_code_stands_in_the_docs() -> None:
@@ -70,3 +81,19 @@ def test_a_place_in_a_file_is_shown_in_plain_letters() -> None:
 
 def test_a_verdict_tells_who_wrote_the_file(tmp_path: Path) -> None:
     assert judged(tmp_path, keras_file()).keras_version == "3.15.1"
+
+
+@pytest.mark.parametrize(
+    "version", ["\u00b2", "\u00b2.0", "9" * 5000, "", "three", "2.15.0", "0x3", "-3.0", "\u0663.0"]
+)
+@pytest.mark.parametrize("make", [keras_versioned, h5_versioned])
+def test_who_wrote_a_file_may_be_any_text(
+    tmp_path: Path, version: str, make: Callable[[str], bytes]
+) -> None:
+    assert judged(tmp_path, make(version)).keras_version == version
+    assert is_before_3(version)
+
+
+def test_a_file_of_keras_3_is_one_of_4_too() -> None:
+    assert not any(map(is_before_3, ("3", "3.0.0", "3.15.1", "4.0")))
+    assert is_before_3(None)

@@ -47,8 +47,8 @@ def streamed(content: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def wide(content: dict[str, bytes]) -> bytes:
-    """Write an archive with every number in 64 bits."""
+def wide(content: dict[str, bytes], *, first: bytes = b"", last: bytes = b"") -> bytes:
+    """Write an archive with every number in 64 bits, and fields around those in its list."""
     data = io.BytesIO()
     listing = io.BytesIO()
     for name, raw in content.items():
@@ -57,8 +57,8 @@ def wide(content: dict[str, bytes]) -> bytes:
         start = data.tell()
         data.write(struct.pack("<4s5HI2I2H", LOCAL, *head, 2**32 - 1, 2**32 - 1, len(name), 20))
         data.write(name.encode() + extra + raw)
-        extra = struct.pack("<2H3Q", 1, 24, len(raw), len(raw), start)
-        fields = (*head, 2**32 - 1, 2**32 - 1, len(name), 28, 0, 0, 0, 0, 2**32 - 1)
+        extra = first + struct.pack("<2H3Q", 1, 24, len(raw), len(raw), start) + last
+        fields = (*head, 2**32 - 1, 2**32 - 1, len(name), len(extra), 0, 0, 0, 0, 2**32 - 1)
         listing.write(struct.pack("<4s6HI2I5H2I", CENTRAL, 20, *fields) + name.encode() + extra)
     start, length = data.tell(), listing.tell()
     count = len(content)
@@ -173,16 +173,57 @@ WIDE = wide(members())
         (patched(WIDE, b"PK\x06\x07", 8, "<Q", 0), "damaged-file"),
         (patched(WIDE, b"PK\x06\x06", 4, "<Q", 45), "damaged-file"),
         (LOCAL + WIDE[-22:], "damaged-file"),
-        (patched(WIDE, CENTRAL, 30, "<H", 0), "damaged-file"),
+        (patched(WIDE, CENTRAL, 30, "<H", 0), "zip-layout"),
     ],
 )
 def test_an_odd_archive_is_refused(tmp_path: Path, data: bytes, expected: str) -> None:
     assert reason(tmp_path, data) == expected
 
 
-def test_a_list_in_64_bits_without_the_numbers_is_damaged(tmp_path: Path) -> None:
-    data = WIDE.replace(struct.pack("<2H", 1, 24), struct.pack("<2H", 7, 24))
-    assert reason(tmp_path, data) == "damaged-file"
+def extra(kind: int, content: bytes) -> bytes:
+    return struct.pack("<2H", kind, len(content)) + content
+
+
+TIMES = extra(0x5455, b"\1" + bytes(4))
+ODD_FIELDS = {
+    "numbers twice": extra(1, bytes(24)),  # Python takes the first, others the last
+    "fewer numbers": extra(1, bytes(8)),
+    "no numbers": extra(1, b""),
+    "another name": extra(0x7075, b"\1" + bytes(4) + b"config.json"),
+    "unknown": extra(0xCAFE, b"PK\3\4"),
+    "times twice": TIMES * 2,
+    "longer than said": struct.pack("<2H", 0x5455, 100),
+    "cut short": b"\1\0",
+}
+
+
+def test_times_beside_the_numbers_are_let_through(tmp_path: Path) -> None:
+    for around in ({"first": TIMES}, {"last": TIMES}, {"first": TIMES, "last": extra(0x7875, b"")}):
+        assert judged(tmp_path, wide(members(), **around)).format == "keras"
+
+
+@pytest.mark.parametrize("fields", ODD_FIELDS.values(), ids=ODD_FIELDS.keys())
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_fields_that_could_be_read_in_two_ways_are_refused(
+    tmp_path: Path, fields: bytes, where: str
+) -> None:
+    assert reason(tmp_path, wide(members(), **{where: fields})) == "zip-layout"
+
+
+def test_numbers_of_64_bits_that_nothing_asks_for_are_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members().items():
+            info = zipfile.ZipInfo(name)
+            info.extra = extra(1, struct.pack("<2Q", len(content), len(content)))
+            archive.writestr(info, content)
+    assert reason(tmp_path, buffer.getvalue()) == "zip-layout"
+
+
+@pytest.mark.parametrize("kind", [7, 0x5455, 0x7075])  # unknown, times, another name
+def test_a_list_in_64_bits_without_the_numbers_is_refused(tmp_path: Path, kind: int) -> None:
+    data = WIDE.replace(struct.pack("<2H", 1, 24), struct.pack("<2H", kind, 24))
+    assert reason(tmp_path, data) == "zip-layout"
 
 
 def test_a_streamed_member_ends_where_the_next_begins(tmp_path: Path) -> None:
