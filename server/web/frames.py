@@ -7,12 +7,15 @@
 h2 (4.4) parses all that it is given before anybody hears of it: 256 KiB of frames that each open a
 stream and close it are a second of work. And it keeps what came of a frame until the whole of it is
 there, before it looks at its length. Here the bytes are cut so that few frames go at a time, frames
-that no client needs are refused by their length, and a large frame of DATA goes on as it arrives,
-each piece as a frame of its own::
+that no client needs are refused, and a large frame of DATA goes on as it arrives, each piece as a
+frame of its own::
 
     DATA 1 MiB, END_STREAM  ->  DATA 256 KiB, DATA 256 KiB, ..., DATA 100 KiB, END_STREAM
 
 What flow control counts stays the same: padding goes behind the last piece.
+
+How many frames a client needs depends on what it sends and what it is sent: DATA holds some bytes,
+and windows are opened for what came through them. For all else there is an allowance.
 """
 
 import time
@@ -22,6 +25,11 @@ _PREFACE_BYTES = 24
 _HEAD_BYTES = 9
 _FRAMES_AT_ONCE = 64
 _DATA, _HEADERS, _PUSH, _CONTINUATION = 0, 1, 5, 9
+_MAX_CONTINUATIONS = 16
+# at once, each second, and for how many bytes there is one more
+_PIECES = (4000, 100.0, 128)  # frames of DATA, for what they hold
+_PIECES_OF_A_REQUEST = 2  # its body, and its end
+_OTHERS = (1000, 100.0, 1024)  # and others, for what is sent to the client
 _PADDED = 8
 _OTHER_BYTES = 1 << 14  # only DATA may be larger, whatever the connection allows
 
@@ -48,6 +56,13 @@ class FrameCutter:
         self._inside = _PREFACE_BYTES  # bytes that go on as they are until the next frame begins
         self._head = b""
         self._large: _LargeData | None = None
+        self._continuations = 0
+        self._pieces = Allowance(*_PIECES[:2])
+        self._others = Allowance(*_OTHERS[:2])
+
+    def allow_for(self, sent: int) -> None:
+        """Count bytes that were sent to the client: it opens its windows for them."""
+        self._others.add(sent / _OTHERS[2])
 
     def cut(self, data: bytes) -> Iterator[bytes]:
         """Yield the bytes in pieces of few frames each.
@@ -99,11 +114,20 @@ class FrameCutter:
         length, kind = int.from_bytes(head[:3]), head[3]
         if length > (self._data_bytes if kind == _DATA else _OTHER_BYTES):
             raise FrameFault
-        if kind in (_HEADERS, _PUSH):
-            self._block_bytes = length
+        if kind == _DATA:
+            self._pieces.add(length / _PIECES[2])
+            is_allowed = self._pieces.spend()
+        elif kind in (_HEADERS, _PUSH):
+            self._block_bytes, self._continuations = length, 0
+            self._pieces.add(_PIECES_OF_A_REQUEST)
+            is_allowed = True  # what requests cost is bounded elsewhere
         elif kind == _CONTINUATION:
             self._block_bytes += length
-        if self._block_bytes > self._header_bytes:
+            self._continuations += 1
+            is_allowed = self._continuations <= _MAX_CONTINUATIONS
+        else:
+            is_allowed = self._others.spend()
+        if not is_allowed or self._block_bytes > self._header_bytes:
             raise FrameFault
 
 
@@ -169,6 +193,10 @@ class Allowance:
         self._per_s = per_s
         self._clock = clock
         self._at = clock()
+
+    def add(self, more: float) -> None:
+        """Let it happen more often."""
+        self._left = min(self._burst, self._left + more)
 
     def spend(self) -> bool:
         """Count one; False when it was one too many."""

@@ -7,10 +7,10 @@ and its other streams down. h2 (4.4) writes every frame down in hexadecimal for 
 keeps.
 
 Against floods: streams that are reset, by the client or by a fault of its own making (rapid reset,
-MadeYouReset), and frames that carry nothing have an allowance; who spends it is told to go away
-(ENHANCE_YOUR_CALM). Hypercorn keeps a buffer for every stream that was reset, and its tree of
-priorities, which RFC 9113 gave up, fails at the thousandth. A client may allow the table of headers
-to grow to 4 GiB, and hpack (4.2) looks through all of it for every header that it sends.
+MadeYouReset), and frames that carry nothing (`frames`) have an allowance; who spends it is told to
+go away (ENHANCE_YOUR_CALM). Hypercorn keeps a buffer for every stream that was reset, and its tree
+of priorities, which RFC 9113 gave up, fails at the thousandth. A client may allow the table of
+headers to grow to 4 GiB, and hpack (4.2) looks through all of it for every header that it sends.
 """
 
 import asyncio
@@ -44,17 +44,10 @@ _WINDOW_BYTES = 4 << 20
 _TABLE_BYTES = 4 << 10  # of headers of answers that are remembered
 _FIRST_WINDOW_BYTES = 65_535  # RFC 9113 section 6.9.2: a connection begins with this
 _RESETS = (30, 10.0)  # at once, and each second
-_EMPTY_FRAMES = (1000, 100.0)
 
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
-_EMPTY = (
-    h2.events.PingReceived,
-    h2.events.PriorityUpdated,
-    h2.events.RemoteSettingsChanged,
-    h2.events.UnknownFrameReceived,
-)
 
 
 class StreamingH2(H2Protocol):
@@ -80,7 +73,6 @@ class StreamingH2(H2Protocol):
         self.connection.decoder.max_header_list_size = MAX_HEAD_BYTES
         self._cutter = FrameCutter(MAX_HEAD_BYTES, _FRAME_BYTES)
         self._resets = Allowance(*_RESETS)
-        self._empty = Allowance(*_EMPTY_FRAMES)
         self._sent_away = False
 
     async def initiate(
@@ -107,7 +99,8 @@ class StreamingH2(H2Protocol):
             await self._send_away()
 
     async def _handle_events(self, events: list[h2.events.Event]) -> None:
-        if not all(map(self._allowed, events)):
+        resets = (event for event in events if isinstance(event, h2.events.StreamReset))
+        if not all(self._resets.spend() for _ in resets):
             await self._send_away()
             return
         # one by one: handling one event may end the stream of the next
@@ -123,12 +116,6 @@ class StreamingH2(H2Protocol):
                 encoder = self.connection.encoder
                 encoder.header_table_size = min(encoder.header_table_size, _TABLE_BYTES)
         await self._flush()
-
-    def _allowed(self, event: h2.events.Event) -> bool:
-        if isinstance(event, h2.events.StreamReset):
-            return self._resets.spend()
-        nothing = isinstance(event, h2.events.DataReceived) and not event.data
-        return self._empty.spend() if nothing or isinstance(event, _EMPTY) else True
 
     async def _send_away(self) -> None:
         """Close the connection and say why (RFC 9113 section 7)."""
@@ -156,6 +143,12 @@ class StreamingH2(H2Protocol):
             self.connection.reset_stream(stream_id, h2.errors.ErrorCodes.NO_ERROR)
         except h2.exceptions.StreamClosedError:
             return
+
+    async def _flush(self) -> None:
+        data = self.connection.data_to_send()
+        if data:
+            self._cutter.allow_for(len(data))
+            await self.send(RawData(data))
 
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         problem = _judge(request.headers)

@@ -13,6 +13,7 @@ import hpack
 import psutil
 import pytest
 from hyperframe.frame import (
+    AltSvcFrame,
     ContinuationFrame,
     DataFrame,
     Frame,
@@ -89,6 +90,45 @@ def _priority(stream: int) -> list[Frame]:
     return [PriorityFrame(stream, depends_on=0, stream_weight=1)]
 
 
+def _windows(_: int) -> list[Frame]:
+    return [WindowUpdateFrame(0, window_increment=1)]
+
+
+def _windows_of_a_stream(stream: int) -> list[Frame]:
+    if stream == 1:
+        return [_headers(1, end=False)]
+    return [WindowUpdateFrame(1, window_increment=1)]
+
+
+def _ping_answers(_: int) -> list[Frame]:
+    frame = PingFrame(0, opaque_data=b"12345678")
+    frame.flags.add("ACK")
+    return [frame]
+
+
+def _settings_answers(_: int) -> list[Frame]:
+    frame = SettingsFrame(0)
+    frame.flags.add("ACK")
+    return [frame]
+
+
+def _services(_: int) -> list[Frame]:
+    return [AltSvcFrame(0, b"h", b"x")]
+
+
+def _late_resets(stream: int) -> list[Frame]:
+    first = [_headers(1, end=False)] if stream == 1 else []
+    return [*first, RstStreamFrame(1, error_code=8)]
+
+
+def _single_bytes(stream: int) -> list[Frame]:
+    return [_headers(1, end=False)] if stream == 1 else [DataFrame(1, b"x")]
+
+
+def _single_bytes_to_nobody(stream: int) -> list[Frame]:
+    return [_headers(1)] if stream == 1 else [DataFrame(1, b"x")]
+
+
 def _empty_data(stream: int) -> list[Frame]:
     return [_headers(1, end=False)] if stream == 1 else [DataFrame(1, b"")]
 
@@ -101,6 +141,14 @@ FLOODS: dict[str, Callable[[int], list[Frame]]] = {
     "pings": _ping,
     "settings": _settings,
     "priorities": _priority,
+    "windows": _windows,
+    "windows of a stream": _windows_of_a_stream,
+    "answers to no ping": _ping_answers,
+    "answers to no settings": _settings_answers,
+    "alternative services": _services,
+    "resets of a stream that is reset": _late_resets,
+    "single bytes": _single_bytes,
+    "single bytes to nobody": _single_bytes_to_nobody,
     "data without data": _empty_data,
 }
 

@@ -45,6 +45,7 @@ def obj(kind: Any, module: Any = "keras.initializers", **config: Any) -> Config:
 LAMBDA = layer("Lambda", "odd", function={"class_name": "__lambda__", "config": {"code": "4wA="}})
 FUNCTION = {"class_name": "function", "config": "relu", "registered_name": "relu"}
 MSE: Config = {
+    "module": "builtins",
     "class_name": "function",
     "config": "mean_squared_error",
     "registered_name": "function",
@@ -94,7 +95,7 @@ def test_what_keras_itself_writes_is_let_through(tmp_path: Path, inner: Config) 
         {
             "compile_config": {
                 "optimizer": obj("Adam", "keras.optimizers", name="adam"),
-                "loss": {**MSE, "module": "builtins"},
+                "loss": MSE,
                 "loss_weights": {"class_name": "__tuple__", "items": [1, 2]},
                 "metrics": ["accuracy", [obj("AUC", "keras.metrics")]],
             }

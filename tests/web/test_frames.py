@@ -1,7 +1,14 @@
 """server/web/frames.py: the same bytes in pieces of few frames, and frames that are refused."""
 
 import pytest
-from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame, PingFrame
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    Frame,
+    HeadersFrame,
+    PingFrame,
+    WindowUpdateFrame,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -134,6 +141,46 @@ def test_a_header_block_over_several_frames_is_bounded(size: int) -> None:
 
 def test_each_header_block_counts_for_itself() -> None:
     assert cut(PREFACE + HeadersFrame(1, bytes(16000)).serialize() * 10, 1 << 20)
+
+
+WINDOW = WindowUpdateFrame(0, window_increment=1).serialize()
+
+
+def test_who_sends_many_small_requests_is_served() -> None:
+    headers = HeadersFrame(1, bytes(100)).serialize()
+    request = headers + DataFrame(1, bytes(100)).serialize() + DataFrame(1).serialize()
+    assert cut(PREFACE + request * 20_000, 1 << 18)
+
+
+def test_who_sends_a_body_in_small_pieces_is_served() -> None:
+    assert cut(PREFACE + DataFrame(1, bytes(128)).serialize() * 20_000, 1 << 18)
+
+
+def test_windows_are_opened_for_what_is_sent() -> None:
+    cutter = FrameCutter(16384, LARGEST)
+    assert list(cutter.cut(PREFACE))
+    for _ in range(20):
+        cutter.allow_for(1 << 20)
+        assert list(cutter.cut(WINDOW * 1000))
+    with pytest.raises(FrameFault):
+        list(cutter.cut(WINDOW * 1000))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [WINDOW, PING, DataFrame(1).serialize(), DataFrame(1, b"x").serialize()],
+    ids=["window", "ping", "nothing", "byte"],
+)
+def test_frames_that_carry_nothing_have_an_allowance(frame: bytes) -> None:
+    with pytest.raises(FrameFault):
+        cut(PREFACE + frame * 8000, 1 << 18)
+
+
+def test_a_header_block_in_many_pieces_is_refused() -> None:
+    block = HeadersFrame(1, b"a").serialize() + ContinuationFrame(1, b"a").serialize() * 16
+    assert cut(PREFACE + block * 3, 1 << 18)
+    with pytest.raises(FrameFault):
+        cut(PREFACE + block + ContinuationFrame(1).serialize(), 1 << 18)
 
 
 def test_an_allowance_comes_back_with_time() -> None:
