@@ -1,7 +1,8 @@
 """Work that is under way, and a truthful word on when it will be done.
 
 The rate is measured: what ended since the work before it ended, in time that was not idle. While
-nothing ends, the wait grows with the time that nothing has ended.
+nothing ends, the wait grows with the time that nothing has ended. Who is refused is expected back
+when it was told to come, and whoever is refused after it is told a later time.
 """
 
 import math
@@ -10,6 +11,7 @@ from collections.abc import Callable
 
 _LONGEST_S = 300
 _SHARE_OF_LATEST = 0.2  # of the latest interval in the mean
+_FURTHEST = 9  # times what is under way: who never comes back must not delay others for long
 
 
 class Backlog:
@@ -26,6 +28,8 @@ class Backlog:
         self._amount = 0
         self._since = clock()  # when something last ended, or work came after idleness
         self._unit_s: float | None = None  # mean time that one unit keeps the others waiting
+        self._told = self._since  # when the last that was refused comes back
+        self._returning = 0  # and how much with it
 
     @property
     def amount(self) -> int:
@@ -49,11 +53,20 @@ class Backlog:
             self._unit_s += _SHARE_OF_LATEST * (latest - self._unit_s)
         self._since = now
 
-    def wait_s(self) -> int:
-        """Tell in how many whole seconds what is under way will be done; at least 1."""
-        stalled_s = self._clock() - self._since
-        needed_s = self._amount * (self._unit_s or 0.0)
-        return min(_LONGEST_S, max(1, math.ceil(max(needed_s, stalled_s))))
+    def refuse(self, amount: int = 1) -> int:
+        """Tell work that finds no room in how many whole seconds to come back; at least 1.
+
+        By then what is under way is done, and what was refused before and came back.
+        """
+        now, unit_s = self._clock(), self._unit_s or 0.0
+        busy_s = max(self._amount * unit_s, now - self._since)
+        if self._told < now + busy_s:
+            self._told, self._returning = now + busy_s, 0
+        elif (self._returning + amount) * unit_s > 1 or self._returning + amount > self._amount:
+            self._told += max(1, math.ceil(amount * unit_s))
+            self._told, self._returning = min(self._told, now + _FURTHEST * max(1.0, busy_s)), 0
+        self._returning += amount
+        return min(_LONGEST_S, max(1, math.ceil(self._told - now)))
 
 
 def share_of_one(most: int) -> int:

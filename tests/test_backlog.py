@@ -1,5 +1,7 @@
 """server/backlog.py: the wait that it tells is the wait that there is."""
 
+import heapq
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_after_the_told_wait_the_work_is_done(amount: int, unit_s: float, worker
         clock.now += 100  # idleness is not measured
     backlog.begin(amount)
     true_s = amount * unit_s / workers
-    assert true_s * 0.99 <= backlog.wait_s() <= max(1, true_s * 1.01 + 1)
+    assert true_s * 0.99 <= backlog.refuse() <= max(1, true_s * 1.01 + 1)
 
 
 def test_work_that_stalls_is_told_as_long_as_it_stalls() -> None:
@@ -39,15 +41,15 @@ def test_work_that_stalls_is_told_as_long_as_it_stalls() -> None:
     clock.now += 0.1
     backlog.end()
     backlog.begin(3)
-    assert backlog.wait_s() == 1
+    assert backlog.refuse() == 1
     clock.now += 40
-    assert backlog.wait_s() == 40
+    assert backlog.refuse() == 40
 
 
 def test_nothing_measured_is_told_as_a_second() -> None:
     backlog = Backlog(Clock())
     backlog.begin(64)
-    assert backlog.wait_s() == 1
+    assert backlog.refuse() == 1
 
 
 def test_a_wait_is_never_told_as_endless() -> None:
@@ -55,7 +57,53 @@ def test_a_wait_is_never_told_as_endless() -> None:
     backlog = Backlog(clock)
     backlog.begin()
     clock.now += 1e6
-    assert backlog.wait_s() == 300
+    assert backlog.refuse() == 300
+
+
+@given(st.integers(1, 8), st.integers(1, 4), st.floats(0.01, 4), st.integers(1, 70))
+def test_who_comes_back_when_it_was_told_finds_room(
+    places: int, workers: int, unit_s: float, crowd: int
+) -> None:
+    workers = min(workers, max(1, places // 2))  # as here: more wait than are worked on
+    clock = Clock()
+    backlog = Backlog(clock)
+    for _ in range(40):
+        backlog.begin()
+        clock.now += unit_s / workers
+        backlog.end()
+    start = clock.now
+    arrivals = sorted((start, k) for k in range(min(crowd, places * 4)))
+    free_at = [start] * workers  # when each worker has done what it was given
+    ends: list[float] = []
+    while arrivals:
+        now, k = arrivals.pop(0)
+        for end in sorted(end for end in ends if end <= now):
+            clock.now = end
+            backlog.end()
+        ends = [end for end in ends if end > now]
+        clock.now = now
+        if backlog.amount == places:
+            assert now == start  # else it came when it was told
+            heapq.heappush(arrivals, (now + backlog.refuse(), k))
+            continue
+        backlog.begin()
+        ends.append(max(now, heapq.heappop(free_at)) + unit_s)
+        heapq.heappush(free_at, ends[-1])
+
+
+def test_who_never_comes_back_does_not_delay_others_for_long() -> None:
+    clock = Clock()
+    backlog = Backlog(clock)
+    for _ in range(40):
+        backlog.begin()
+        clock.now += 1
+        backlog.end()
+    backlog.begin(2)
+    assert max(backlog.refuse() for _ in range(10_000)) <= 18
+    clock.now += 18
+    backlog.end(2)
+    backlog.begin(2)
+    assert backlog.refuse() <= 18
 
 
 def test_bytes_are_measured_as_well() -> None:
@@ -66,7 +114,7 @@ def test_bytes_are_measured_as_well() -> None:
         clock.now += 0.5
         backlog.end(1 << 20)
     backlog.begin(8 << 20)
-    assert backlog.wait_s() == 4
+    assert backlog.refuse() == 4
 
 
 @pytest.mark.parametrize(("most", "share"), [(1, 1), (2, 2), (3, 3), (4, 3), (16, 12), (64, 48)])

@@ -64,16 +64,16 @@ class Admission:
         """
         if self._all.amount >= self._most:
             detail = f"{self._most} predictions are in flight"
-            raise Overload(detail, retry_after_s=self._all.wait_s())
+            raise Overload(detail, retry_after_s=self._all.refuse())
         for kind, name in _claims(asker):
             theirs = self._of_asker.get((kind, name))
             if theirs is not None and theirs.amount >= self._share:
                 detail = f"{self._share} predictions of one {kind} are in flight"
-                raise TooManyRequests(detail, retry_after_s=theirs.wait_s())
+                raise TooManyRequests(detail, retry_after_s=theirs.refuse())
         of_model = None if model is None else self._of_model.get(model)
         if of_model is not None and of_model.amount >= self._share:
             detail = f"{self._share} predictions of this model are in flight"
-            raise Overload(detail, retry_after_s=of_model.wait_s())
+            raise Overload(detail, retry_after_s=of_model.refuse())
 
     @contextmanager
     def place(self, model: Digest | None, asker: Asker) -> Iterator[None]:

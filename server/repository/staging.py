@@ -117,12 +117,13 @@ class Staging:
         StorageFull
             If what the request declares cannot fit.
         """
-        share, wait_s = share_of_one(self._max_uploads), self._in_flight.wait_s()
         if self._in_flight.amount >= self._max_uploads:
-            raise Overload(f"{self._max_uploads} uploads are in flight", retry_after_s=wait_s)
+            detail = f"{self._max_uploads} uploads are in flight"
+            raise Overload(detail, retry_after_s=self._in_flight.refuse())
+        share = share_of_one(self._max_uploads)
         if self._of_caller[caller] >= share:
             detail = f"{share} uploads of one address are in flight"
-            raise TooManyRequests(detail, retry_after_s=wait_s)
+            raise TooManyRequests(detail, retry_after_s=self._in_flight.refuse())
         free = self._check_room(declared_bytes or 0)
         room = Room(min(declared_bytes or 0, min(self._max_bytes, free) // self._max_uploads))
         self._in_flight.begin()

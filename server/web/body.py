@@ -253,12 +253,12 @@ class BodyMemory:
 
     def _admit(self, size: int, caller: str, *, beside: int) -> None:
         if self._held.amount + size > self._max_bytes:
-            raise Overload("too many large requests at once", retry_after_s=self._held.wait_s())
+            raise Overload("too many large requests at once", retry_after_s=self._held.refuse(size))
         share = self._max_bytes // 4
         if beside and self._arriving[caller] + size > share:
             raise TooManyRequests(
                 f"bodies of one address that are on their way take at most {share} bytes",
-                retry_after_s=self._held.wait_s(),
+                retry_after_s=self._held.refuse(size),
             )
         self._held.begin(size)
 
