@@ -152,10 +152,12 @@ class Fsck:
 
     async def _look_at_derived(self, here: list[Digest]) -> None:
         used = set(filter(None, map(_derived, await self._registry.in_state(State.READY))))
+        resting = set(filter(None, map(_derived, await self._registry.in_state(State.DISABLED))))
         for digest in sorted({*here, *used}, key=str):
             name = self._layout.derived(digest)
             if digest not in used:
-                await self._found(Fault.UNUSED, name.name, partial(self._remove, name))
+                if digest not in resting:  # they are used when their model is enabled
+                    await self._found(Fault.UNUSED, name.name, partial(self._remove, name))
             elif not await self._is_intact_derived(digest, name):
                 mend = partial(self._recovery.forget_derived, digest)
                 await self._found(Fault.DERIVED, name.name, mend)

@@ -37,6 +37,7 @@ _MAX_BYTES = 1 << 20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REQUIRED = {"id", "algorithm", "scopes"}
 _OPTIONAL = {"not_before", "not_after", "disabled", "limits"}
+_MOST = 1 << 53  # above it, JSON is read in two ways
 _LIMITS = {"requests_per_minute", "bytes_per_hour"}
 _log = logging.getLogger(__name__)
 
@@ -213,8 +214,8 @@ def _limits(given: object, where: str) -> Limits:
     if not isinstance(given, dict) or not given.keys() <= _LIMITS:
         raise KeyFault(f"{where} must be an object with members of {sorted(_LIMITS)}")
     for name, value in given.items():
-        if type(value) is not int or value < 1:
-            raise KeyFault(f"{where}: {name} must be a whole number of at least 1")
+        if type(value) is not int or not 1 <= value <= _MOST:
+            raise KeyFault(f"{where}: {name} must be a whole number from 1 to 2^53")
     return Limits(**given)
 
 

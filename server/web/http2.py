@@ -37,7 +37,7 @@ from server.web.doors import caller_of
 from server.web.frames import Allowance, FrameCutter, FrameFault
 from server.web.leaving import end_at_once
 from server.web.problems import bare_problem
-from server.web.strict import MAX_HEAD_BYTES, MAX_HEADERS
+from server.web.strict import HOST, MAX_HEAD_BYTES, MAX_HEADERS, METHOD
 
 _FRAME_BYTES = 1 << 20
 _WINDOW_BYTES = 4 << 20
@@ -45,7 +45,6 @@ _TABLE_BYTES = 4 << 10  # of headers of answers that are remembered
 _FIRST_WINDOW_BYTES = 65_535  # RFC 9113 section 6.9.2: a connection begins with this
 _RESETS = (30, 10.0)  # at once, and each second
 
-_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
 
@@ -175,10 +174,13 @@ def _judge(headers: list[tuple[bytes, bytes]]) -> ServerError | None:
     times = Counter(name for name, _ in headers)
     if len(headers) > MAX_HEADERS:
         return HeadersTooLarge(f"a request has at most {MAX_HEADERS} headers")
-    if not _METHOD.fullmatch(fields.get(b":method", b"")) or fields[b":method"] == b"CONNECT":
+    if not METHOD.fullmatch(fields.get(b":method", b"")) or fields[b":method"] == b"CONNECT":
         return BadHttp("the method is none that is served: no connection is upgraded here")
-    if not _PATH.fullmatch(fields.get(b":path", b"")):
-        return BadHttp("the request target must be a path")
+    if not _PATH.fullmatch(fields.get(b":path", b"")) or fields.get(b":scheme") != b"https":
+        return BadHttp("the request target must be a path, and its scheme https")
+    hosts = [value for name, value in headers if name in (b":authority", b"host")]
+    if not hosts or not HOST.fullmatch(hosts[0]) or len(set(map(bytes.lower, hosts))) > 1:
+        return BadHttp("a request names one host, and perhaps its port")
     length = fields.get(b"content-length", b"0")
     if times[b"content-length"] > 1 or not _LENGTH.fullmatch(length):
         return BadHttp("Content-Length is one decimal number")

@@ -30,8 +30,11 @@ _FRAMING_SHARE = 8  # beyond that, one byte of framing for so many of the body
 
 _LONE = re.compile(rb"\r[^\n]|(?<!\r)\n")
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# in capitals: to others `get` is another method, and Hypercorn makes it the same
+METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Z-]+")
+HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]{1,5})?")
 _REQUEST_LINE = re.compile(
-    rb"(" + _TOKEN + rb") (?:https?://([^/?#\x00-\x20\x7f-\xff]+))?"
+    rb"(" + METHOD.pattern + rb") (?:https?://([^/?#\x00-\x20\x7f-\xff]+))?"
     rb"(/[\x21\x22\x24-\x7e]*) HTTP/(1\.[01])"
 )
 _FIELD = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([\t\x20-\x7e\x80-\xff]*)")
@@ -248,6 +251,8 @@ def _judge(lines: Sequence[bytes]) -> tuple[bytes, bytes, dict[bytes, list[bytes
         _refuse(BadHttp("the only Transfer-Encoding is `chunked`, in HTTP/1.1"))
     if len(hosts) > 1 or (not hosts and version == b"1.1"):
         _refuse(BadHttp("a request names one Host"))
+    if hosts and not HOST.fullmatch(hosts[0]):
+        _refuse(BadHttp("Host is a name or an address, and perhaps a port"))
     if authority and hosts and authority.lower() != hosts[0].lower():
         _refuse(BadHttp("the request target and Host name different servers"))
     if b"upgrade" in fields:

@@ -16,6 +16,7 @@ from server.repository.derived import DerivedFiles
 from server.repository.fsck import Fault, Finding, Fsck
 from server.repository.recovery import DAMAGED, MISSING
 from server.repository.registry import State
+from server.repository.switching import disabling, enabling
 from tests.repository.conftest import House, digest_of
 from tests.repository.disks import always
 
@@ -144,6 +145,16 @@ async def test_a_derived_file_that_is_not_as_it_was_is_made_again(
     assert await checked(house, repair=True) == [Finding(Fault.DERIVED, name, mended=True)]
     assert (await house.state_of(digest), house.woken) == (State.PROMOTED, [True])
     assert not house.layout.derived(made).is_symlink()
+    assert await checked(house) == []
+
+
+async def test_a_derived_file_of_a_model_that_is_disabled_stays(house: House) -> None:
+    digest, made = await ready(house, b"model", b"made of it")
+    change = disabling(digest, "it is looked at", at=1.0, by="ann")
+    assert await house.registry.apply(digest, change)
+    assert await checked(house, repair=True) == []
+    assert house.layout.derived(made).read_bytes() == b"made of it"
+    assert await house.registry.apply(digest, enabling(digest, at=2.0, by="ann"))
     assert await checked(house) == []
 
 

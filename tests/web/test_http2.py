@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import h2.connection
+import pytest
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
@@ -12,8 +13,9 @@ from hypercorn.events import Closed, Event, RawData
 from hypercorn.typing import ConnectionState
 from hyperframe.frame import DataFrame, SettingsFrame
 
+from server.errors import BadHttp
 from server.web import http2
-from server.web.http2 import StreamingH2
+from server.web.http2 import StreamingH2, _judge
 
 HEADERS = [(":method", "POST"), (":path", "/"), (":authority", "h"), (":scheme", "https")]
 
@@ -97,6 +99,46 @@ async def test_a_client_does_not_choose_how_many_headers_are_remembered() -> Non
     await exchange.run([frames() + settings])
     assert exchange.protocol.connection.remote_settings.header_table_size == (1 << 32) - 1
     assert exchange.protocol.connection.encoder.header_table_size == 4096
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {":method": "get"},
+        {":method": "pOST"},
+        {":method": "CONNECT"},
+        {":scheme": "http"},
+        {":scheme": "ftp"},
+        {":authority": ""},
+        {":authority": "a b"},
+        {":authority": "a@h"},
+        {":authority": "h:8443:443"},
+        {":path": "*"},
+        {"host": "other"},
+        {"content-length": "+5"},
+    ],
+    ids=lambda fields: "{}={}".format(*next(iter(fields.items()))),
+)
+def test_a_head_that_others_read_in_another_way_is_refused(fields: dict[str, str]) -> None:
+    head = [(name.encode(), value.encode()) for name, value in (dict(HEADERS) | fields).items()]
+    assert isinstance(_judge(head), BadHttp)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {":authority": "[::1]:8443"},
+        {":authority": "a-b.example:443"},
+        {":method": "M-SEARCH"},
+        {"host": "H"},
+        {":authority": "127.0.0.1:8443", "content-length": "0"},
+    ],
+    ids=str,
+)
+def test_a_head_that_is_read_in_one_way_is_taken(fields: dict[str, str]) -> None:
+    head = [(name.encode(), value.encode()) for name, value in (dict(HEADERS) | fields).items()]
+    assert _judge(head) is None
 
 
 def test_no_frame_is_written_down_for_a_log() -> None:
