@@ -8,6 +8,7 @@ Nothing is built, no value of a weight is read, and no library that could run a 
 What is not known is refused.
 """
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -45,6 +46,8 @@ class Verdict:
         ``h5``, ``keras`` or ``onnx``.
     keras_version : str or None
         That wrote it.
+    configuration : str or None
+        SHA-256 of the configuration that was judged, in hexadecimal; ONNX files have none.
     cost : Cost
         Of one sample. Of an ONNX file the numbers and operators alone: the shapes between them are
         not followed.
@@ -52,6 +55,7 @@ class Verdict:
 
     format: Format
     keras_version: str | None
+    configuration: str | None
     cost: Cost
 
     def describe(self) -> dict[str, Any]:
@@ -60,6 +64,7 @@ class Verdict:
             "version": VERSION,
             "format": self.format,
             "keras_version": self.keras_version,
+            "configuration": self.configuration,
             **asdict(self.cost),
         }
 
@@ -149,14 +154,14 @@ def _verdict(format_: Format, config: bytes, version: str | None, stored: list[D
     layer = reader.model(json_text.load(config, where=_CONFIG))
     cost, weights = count(layer)
     compare(weights, stored)
-    return Verdict(format_, version, cost)
+    return Verdict(format_, version, hashlib.sha256(config).hexdigest(), cost)
 
 
 def _onnx(file: BinaryIO, size: int) -> Verdict:
     found = judge_onnx(file, size)
     _ask_the_library(file, size)
     cost = Cost(found.parameters, activations=0, largest=0, flops=0, layers=found.nodes)
-    return Verdict("onnx", None, cost)
+    return Verdict("onnx", None, None, cost)
 
 
 _BY_FORMAT: dict[Format, Callable[[BinaryIO, int], Verdict]] = {

@@ -23,7 +23,13 @@ from server.inference.judges import judges
 from server.inference.process import Child
 from server.inference.sandbox import Rights
 from server.inference.sandbox_level import Sandbox
-from server.inference.verdicts import code_of, told_record, told_refusal, told_verdict
+from server.inference.verdicts import (
+    code_of,
+    told_configuration,
+    told_record,
+    told_refusal,
+    told_verdict,
+)
 from server.inference.workers import ModelWorkers
 from server.metrics import VERDICTS, bounded
 from server.repository.derived import DerivedFiles
@@ -195,9 +201,10 @@ class Intake:
         path = self._store.path(model.digest).resolve()
         rights = self._sandbox.rights(memory_bytes=_GATE_BYTES, read=[path])
         told = await self._ask("server.inference.gate_child", {"path": str(path)}, rights=rights)
-        config = {"path": str(path), "manifest": model.manifest}
+        verdict, judged = told_verdict(told.get("gate")), told_configuration(told.get("gate"))
+        config = {"path": str(path), "manifest": model.manifest, "judged": judged}
         load = self._load_onnx if told.get("format") == "onnx" else self._convert
-        record, verdict = await load(path, config), told_verdict(told.get("gate"))
+        record = await load(path, config)
         counted = {"parameters": verdict["parameters"]} | record
         return counted | {"gate": verdict, "judges": judges()}
 

@@ -20,9 +20,12 @@ from server.inference.selection import choose, keep
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
-    """Judge the file at `config["path"]` by `config["manifest"]`."""
+    """Judge the file at `config["path"]` by `config["manifest"]`.
+
+    Its configuration must be the one whose SHA-256 is `config["judged"]`.
+    """
     manifest: Mapping[str, Any] = config["manifest"] or {}
-    loaded = _load(Path(config["path"]))
+    loaded = _load(Path(config["path"]), config.get("judged"))
     binding = task_of(manifest).bind(loaded.signature, manifest)
     engine = KerasEngine(loaded)
     output: int | None = config.get("output_fd")
@@ -44,9 +47,9 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     return {"record": record}, {}
 
 
-def _load(path: Path) -> KerasModel:
+def _load(path: Path, judged: str | None) -> KerasModel:
     try:
-        return keras_model.load(path)
+        return keras_model.load(path, judged=judged)
     except BadModel:
         raise
     # a boundary: Keras reads any structure that a file describes, and fails on it in any way

@@ -4,6 +4,7 @@ Imported in child processes only, after the gate has looked at the file. ``safe_
 net, not the first.
 """
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -50,8 +51,16 @@ class KerasModel:
     signature: Signature
 
 
-def load(path: Path) -> KerasModel:
+def load(path: Path, *, judged: str | None = None) -> KerasModel:
     """Load a model file whose name does not matter.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    judged : str, optional
+        SHA-256 of the configuration that the gate has judged: the one that is read here must be
+        the same, however the file is made.
 
     Raises
     ------
@@ -61,7 +70,7 @@ def load(path: Path) -> KerasModel:
     format_ = sniff(path)
     try:
         with keras.saving.CustomObjectScope({OLD_HARD_SIGMOID: _old_hard_sigmoid}):
-            model, repairs = (_load_h5 if format_ == "h5" else _load_keras)(path)
+            model, repairs = (_load_h5 if format_ == "h5" else _load_keras)(path, judged)
     except ServerError:
         raise
     # a boundary: Keras lets anything out of a file that it cannot rebuild
@@ -91,9 +100,9 @@ class _RepairedFile(h5py.File):  # type: ignore[misc]  # h5py has no types
         return held if self.config is None else {**held, "model_config": json.dumps(self.config)}
 
 
-def _load_h5(path: Path) -> tuple[Any, list[str]]:
+def _load_h5(path: Path, judged: str | None) -> tuple[Any, list[str]]:
     with _RepairedFile(path, "r", locking=False) as file:
-        config = json.loads(file.attrs["model_config"])
+        config = _parsed(file.attrs["model_config"], judged)
         repairs = repair(config, keras_version=_text(file.attrs.get("keras_version")))
         if repairs:
             file.config = config
@@ -104,9 +113,18 @@ def _text(value: Any) -> str | None:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _load_keras(path: Path) -> tuple[Any, list[str]]:
+def _parsed(text: str | bytes, judged: str | None) -> Any:
+    raw = text.encode() if isinstance(text, str) else text
+    if judged is not None and hashlib.sha256(raw).hexdigest() != judged:
+        raise BadModel(
+            "the file holds two configurations, of which one was judged", reason="two-readings"
+        )
+    return json.loads(raw)
+
+
+def _load_keras(path: Path, judged: str | None) -> tuple[Any, list[str]]:
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read(_CONFIG))
+        config = _parsed(archive.read(_CONFIG), judged)
         version = json.loads(archive.read(_METADATA)).get("keras_version")
         repairs = repair(config, keras_version=version)
         # Keras chooses its reader by the name's ending, and models are stored without one

@@ -32,6 +32,14 @@ def told_record(record: Any) -> dict[str, Any]:
     return record
 
 
+def told_configuration(told: Any) -> str | None:
+    """Take over which configuration the gate has judged; None where a format has none."""
+    digest = told.get("configuration") if isinstance(told, dict) else ""
+    if digest is not None and not (isinstance(digest, str) and len(digest) == 64):
+        raise WorkerFailed("the process that judged it answered nonsense")
+    return digest
+
+
 def told_verdict(told: Any) -> dict[str, int]:
     """Take over what the gate says of a file: numbers, and nothing else."""
     try:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from server.errors import UnusableInput
+from server.errors import BadModel, UnusableInput
+from server.gate import judge as gate
 from server.inference.child import to_array, to_part
 from server.inference.frames import PREDICT, SPARING, Message
 from server.inference.process import Child
@@ -25,8 +26,8 @@ needs_root = pytest.mark.skipif(
 HEAVY = ("tensorflow", "keras", "h5py", "onnx", "tf2onnx", "scipy", "soundfile")
 
 
-async def judge(path: Path, output: Path | None) -> dict[str, Any]:
-    config = {"path": str(path), "manifest": TENSORS}
+async def judge(path: Path, output: Path | None, **more: str) -> dict[str, Any]:
+    config = {"path": str(path), "manifest": TENSORS, **more}
     fd = os.open(output, os.O_RDWR | os.O_CREAT) if output is not None else None
     try:
         child = await Child.start(
@@ -103,6 +104,17 @@ async def test_a_model_that_stays_with_keras_leaves_the_file_empty(
     record = await judge(judged.folder / "half.keras", tmp_path / "m.onnx")
     assert record["engine"]["name"] == "keras"
     assert (tmp_path / "m.onnx").read_bytes() == b""
+
+
+@pytest.mark.parametrize("name", ["shapes.keras", "old-gru.h5"])
+async def test_only_the_configuration_that_was_judged_is_built(judged: Judged, name: str) -> None:
+    path = judged.folder / name
+    of_gate = gate.judge(path).configuration
+    assert of_gate is not None
+    assert (await judge(path, None, judged=of_gate))["engine"]["name"] == "keras"
+    with pytest.raises(BadModel) as refused:
+        await judge(path, None, judged="0" * 64)
+    assert refused.value.members["reason"] == "two-readings"
 
 
 async def test_without_a_file_for_it_nothing_is_converted(judged: Judged) -> None:
