@@ -1,14 +1,13 @@
 """How much memory a process takes, and how much this machine may give away."""
 
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 _KIB = 1024
 _OWN = ("RssAnon:", "RssShmem:")
-_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
+_GROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def process_bytes(pid: int) -> int:
@@ -69,7 +68,7 @@ def _sum(path: Path, names: tuple[str, ...]) -> int:
 
 
 def machine_bytes() -> int:
-    """Return the memory of this machine, or of the container when that has less.
+    """Return the memory of this machine, or of the container or service when that has less.
 
     Returns
     -------
@@ -78,7 +77,7 @@ def machine_bytes() -> int:
     """
     text = Path("/proc/meminfo").read_text("ascii")
     least = int(text.split("MemTotal:")[1].split()[0]) * _KIB
-    for path in _LIMITS:
+    for path in _limits():
         try:
             limit = path.read_text("ascii").strip()
         except OSError:
@@ -86,3 +85,23 @@ def machine_bytes() -> int:
         if limit.isdigit():
             least = min(least, int(limit))
     return least
+
+
+def _limits() -> Iterator[Path]:
+    """Yield where limits of this process may stand: its control group's, and of those around it.
+
+    Lines of the list are `0::/path` of version 2, and `N:memory:/path` of version 1. In a container
+    the path may be one outside of it: its own group is the root there.
+    """
+    roots = {"": (_GROUPS, "memory.max"), "memory": (_GROUPS / "memory", "memory.limit_in_bytes")}
+    yield from (root / name for root, name in roots.values())
+    try:
+        lines = _OWN_GROUPS.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, kind, path = line.split(":", 2)
+        if kind in roots:
+            root, name = roots[kind]
+            group = Path(path.lstrip("/"))
+            yield from (root / part / name for part in (group, *group.parents))

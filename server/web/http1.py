@@ -221,7 +221,8 @@ class StreamingH11(H11Protocol):
         answer = h11.Response(
             status_code=status, headers=[*headers, (b"connection", b"close"), *dated]
         )
-        for part in (answer, h11.Data(data=body), h11.EndOfMessage()):
+        data = [] if self.connection.asks_for_head else [h11.Data(data=body)]
+        for part in (answer, *data, h11.EndOfMessage()):
             await self._send_h11_event(part)
 
 

@@ -19,6 +19,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import h2.connection
@@ -30,9 +31,11 @@ import hypercorn.protocol
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hyperframe.frame import DataFrame
 
 from server.errors import BadHttp, HeadersTooLarge, ServerError
+from server.web.body import PROCEED
 from server.web.doors import caller_of
 from server.web.frames import Allowance, FrameCutter, FrameFault
 from server.web.leaving import end_at_once
@@ -143,6 +146,14 @@ class StreamingH2(H2Protocol):
         except h2.exceptions.StreamClosedError:
             return
 
+    async def _proceed(self, stream_id: int) -> None:
+        """Tell a client to send that waits to be told (RFC 9110 section 10.1.1)."""
+        try:
+            self.connection.send_headers(stream_id, [(b":status", b"100")])
+        except h2.exceptions.ProtocolError:  # its stream is gone
+            return
+        await self._flush()
+
     async def _flush(self) -> None:
         data = self.connection.data_to_send()
         if data:
@@ -153,7 +164,10 @@ class StreamingH2(H2Protocol):
         problem = _judge(request.headers)
         if problem is None:
             await super()._create_stream(request)
-            end_at_once(self.streams.get(request.stream_id))
+            stream = self.streams.get(request.stream_id)
+            if isinstance(stream, HTTPStream):  # its application has not begun
+                stream.scope["state"][PROCEED] = partial(self._proceed, request.stream_id)
+            end_at_once(stream)
             return
         status, headers, body = bare_problem(problem)
         stream_id = request.stream_id

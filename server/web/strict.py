@@ -69,6 +69,11 @@ class StrictConnection(h11.Connection):
         """Deny it: Hypercorn (0.18) would answer before anybody knows whether the body is read."""
         return False
 
+    @property
+    def asks_for_head(self) -> bool:
+        """Whether the answer to the last request has no body, whatever its head says."""
+        return self._request_method == b"HEAD"
+
     def next_event(self) -> Any:
         """Return the next event; neighbouring chunks are one, for each would go its own way."""
         if self.their_state is h11.MUST_CLOSE:
@@ -83,6 +88,8 @@ class StrictConnection(h11.Connection):
         except h11.RemoteProtocolError as error:
             problem = getattr(error, "problem", None)
             self.fault = problem or BadHttp("the request is not valid HTTP/1.1")
+            if self.trailing_data[0].startswith(b"HEAD "):
+                self._request_method = b"HEAD"  # of a request that never became one
             raise
         if not pieces:
             return event

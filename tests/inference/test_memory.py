@@ -44,5 +44,27 @@ def test_a_containers_limit_counts_where_there_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: int | None
 ) -> None:
     (tmp_path / "memory.max").write_text(text)
-    monkeypatch.setattr(memory, "_LIMITS", (tmp_path / "memory.max", tmp_path / "missing"))
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "missing")
     assert machine_bytes() == (expected or psutil.virtual_memory().total)
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("0::/system.slice/it.service", "system.slice/it.service/memory.max"),
+        ("0::/system.slice/it.service", "system.slice/memory.max"),
+        ("4:memory:/it", "memory/it/memory.limit_in_bytes"),
+        ("4:memory:/outside/of/here", "memory/memory.limit_in_bytes"),
+    ],
+)
+def test_a_services_limit_counts_wherever_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, place: str
+) -> None:
+    limit = tmp_path / place
+    limit.parent.mkdir(parents=True, exist_ok=True)
+    limit.write_text(f"{100 * MIB}\n")
+    (tmp_path / "own").write_text(f"9:name=systemd:/\n{line}\n")
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "own")
+    assert machine_bytes() == 100 * MIB

@@ -202,6 +202,15 @@ async def test_a_refused_request_gets_a_problem() -> None:
     assert ours.answers.endswith(b"<closed>")
 
 
+@pytest.mark.parametrize("method", [b"HEAD", b"GET"])
+async def test_a_refused_request_for_the_head_gets_no_body(method: bytes) -> None:
+    ours = await Exchange().run(StreamingH11, [method + b" /a#b HTTP/1.1\r\nHost: h\r\n\r\n"])
+    head, _, rest = ours.answers.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-length: " in head
+    assert (rest == b"<closed>") == (method == b"HEAD")
+
+
 @pytest.mark.parametrize("behind", [b"rubbish\r\n\r\n", b"\x16\x03\x01"])
 async def test_rubbish_behind_a_body_is_refused_as_by_hypercorn(behind: bytes) -> None:
     stream = known_length(b"a" * 100)

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import h2.connection
+import h2.events
 import pytest
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.task_group import TaskGroup
@@ -15,6 +16,7 @@ from hyperframe.frame import DataFrame, SettingsFrame
 
 from server.errors import BadHttp
 from server.web import http2
+from server.web.body import PROCEED
 from server.web.http2 import StreamingH2, _judge
 
 HEADERS = [(":method", "POST"), (":path", "/"), (":authority", "h"), (":scheme", "https")]
@@ -91,6 +93,52 @@ async def test_neighbouring_frames_of_one_body_take_one_way_through_the_server()
     exchange = Exchange()
     await exchange.run([frames()])
     assert [len(piece) for piece in exchange.bodies[b"first"] if piece] == [4000, 500, 500]
+
+
+class Asking(Exchange):
+    """A client that waits to be told to send its body, and sends it then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = h2.connection.H2Connection()
+        self.client.initiate_connection()
+        self.told: list[type[h2.events.Event]] = []
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        await scope["state"][PROCEED]()
+        await super().app(scope, receive, send)
+
+    async def send(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            found = self.client.receive_data(event.data)
+            self.told += [type(one) for one in found if hasattr(one, "stream_id")]
+
+    async def ask(self) -> None:
+        """Send the head, and the body once that is asked for."""
+        async with asyncio.timeout(10), TaskGroup(asyncio.get_running_loop()) as group:
+            protocol = StreamingH2(
+                ASGIWrapper(self.app), Config(), WorkerContext(None), group, ConnectionState({}),
+                True, None, None, self.send,
+            )  # fmt: skip
+            await protocol.initiate()
+            fields = [*HEADERS, ("name", "asking"), ("expect", "100-continue")]
+            self.client.send_headers(1, fields)
+            await protocol.handle(RawData(self.client.data_to_send()))
+            while h2.events.InformationalResponseReceived not in self.told:
+                await asyncio.sleep(0)
+            self.client.send_data(1, b"abc", end_stream=True)
+            await protocol.handle(RawData(self.client.data_to_send()))
+            while not self.answered:
+                await asyncio.sleep(0)
+            await protocol.handle(Closed())
+
+
+async def test_a_client_that_waits_is_told_to_send() -> None:
+    asking = Asking()
+    await asking.ask()
+    assert b"".join(asking.bodies[b"asking"]) == b"abc"
+    told = [h2.events.InformationalResponseReceived, h2.events.ResponseReceived]
+    assert [one for one in asking.told if one in told] == told
 
 
 async def test_a_client_does_not_choose_how_many_headers_are_remembered() -> None:
