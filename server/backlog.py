@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 _LONGEST_S = 300
 _SHARE_OF_LATEST = 0.2  # of the latest interval in the mean
+_GRAIN_S = 1.0  # what is told is whole seconds: within one, refusals share a moment
 _FURTHEST = 9  # times what is under way: who never comes back must not delay others for long
 
 
@@ -60,7 +61,7 @@ class Backlog:
         """
         now, unit_s = self._clock(), self._unit_s or 0.0
         busy_s = max(self._amount * unit_s, now - self._since)
-        if self._told < now + busy_s:
+        if self._told <= now or self._told < now + busy_s - _GRAIN_S:
             self._told, self._returning = now + busy_s, 0
         elif (self._returning + amount) * unit_s > 1 or self._returning + amount > self._amount:
             self._told += max(1, math.ceil(amount * unit_s))

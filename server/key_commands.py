@@ -169,7 +169,7 @@ def verify_receipt(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    except ValueError:
+    except (ValueError, RecursionError):
         print("the files are no receipt and no public key", file=sys.stderr)
         return 2
     except receipts.BadReceipt as error:

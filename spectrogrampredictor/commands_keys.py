@@ -146,7 +146,7 @@ def verify(
             sound=sound.read_bytes() if sound else None,
             model=model,
         )
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Failed(f"{key_file}: these are no keys") from error
     except BadReceipt as error:
         raise Failed(f"{receipt}: {error}") from error

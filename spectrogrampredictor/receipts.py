@@ -101,7 +101,7 @@ def _read(receipt: str, keys: Mapping[str, Any]) -> Receipt:
         head, claims = (json.loads(_decode(part)) for part in text.split("."))
         named, kind = head["kid"], (head["alg"], head["typ"])
         signed = _decode(signature)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadReceipt("this is no receipt") from error
     if kind != (_ALGORITHM, _TYPE):
         raise BadReceipt("this is no receipt")

@@ -120,3 +120,19 @@ def test_bytes_are_measured_as_well() -> None:
 @pytest.mark.parametrize(("most", "share"), [(1, 1), (2, 2), (3, 3), (4, 3), (16, 12), (64, 48)])
 def test_the_share_of_one_leaves_a_quarter_to_others(most: int, share: int) -> None:
     assert share_of_one(most) == share
+
+
+@pytest.mark.parametrize("apart_s", [0.0, 1e-6, 0.0005, 0.005])
+def test_who_is_refused_a_moment_later_is_told_a_later_time(apart_s: float) -> None:
+    clock = Clock()
+    backlog = Backlog(clock)
+    backlog.begin(6)
+    for _ in range(20):
+        clock.now += 0.13
+        backlog.end()
+        backlog.begin()
+    told = []
+    for _ in range(54):
+        told.append(backlog.refuse())
+        clock.now += apart_s
+    assert max(told.count(wait) for wait in told) <= 12

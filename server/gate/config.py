@@ -35,6 +35,7 @@ _ENVELOPE = frozenset(
 # the order in which layers take the shapes that they are built with
 _BUILT_FIRST = ("input_shape", "query_shape", "sequences_shape", "value_shape", "key_shape")
 _IN_CONFIG = ("batch_shape", "batch_input_shape")
+_INPUT_SHAPES = (*_IN_CONFIG, "shape")
 
 
 class ConfigReader:
@@ -62,6 +63,7 @@ class ConfigReader:
         if isinstance(config, dict):
             # it is never compiled, so what it was compiled with is never looked at
             config = {key: item for key, item in config.items() if key != "compile_config"}
+        _check_shared(config)
         layer = self._layer(config, "model", 0)
         if layer.model is None:
             raise refused("no-model", "the file describes a single layer, no model", where="model")
@@ -94,19 +96,23 @@ class ConfigReader:
             model = self._inside(kind, config, where, depth)
             return Layer(kind, name, {}, where, {}, model, built, calls)
         checked = check_keys(kind, config, known, where)
+        if sum(checked.get(key) is not None for key in _INPUT_SHAPES) > 1:
+            raise refused("bad-value", "an input has one shape", where=where)
         kind = f"ops.{kind}" if entry.get("module") == OPERATION_MODULE else kind
         if self._is_old and kind in ("GRU", "GRUCell"):
             checked.setdefault("reset_after", False)
         inner = {
-            key: self._wrapped(item, f"{where}.{key}", depth)
+            key: self._wrapped(item, key, f"{where}.{key}", depth)
             for key, item in dict(config or {}).items()
             if key in WRAPPED
         }
         return Layer(kind, name, checked, where, inner, None, built, calls)
 
-    def _wrapped(self, value: Any, where: str, depth: int) -> tuple[Layer, ...]:
+    def _wrapped(self, value: Any, key: str, where: str, depth: int) -> tuple[Layer, ...]:
         if value is None:
             return ()
+        if isinstance(value, list) != (key == "cells"):
+            raise values.bad_value(value, where)
         items = value if isinstance(value, list) else [value]
         return tuple(self._layer(item, where, depth + 1) for item in items)
 
@@ -204,9 +210,33 @@ def _built(value: Any, where: str) -> tuple[Shape, ...] | None:
     if not isinstance(value, dict) or not set(value) <= {"input_shape", "shapes_dict"}:
         raise refused("build-config", "it is built in a way that is not known here", where=where)
     named = value.get("shapes_dict")
+    if named is not None and value.get("input_shape") is not None:
+        raise refused("build-config", "it is built with two shapes", where=where)
     if isinstance(named, dict):
         return _flat([named[key] for key in sorted(named, key=_build_order)], where)
     return _flat([value["input_shape"]], where) if value.get("input_shape") else None
+
+
+def _check_shared(config: Any) -> None:
+    """Refuse objects that differ and bear one id: Keras would build the first for both."""
+    found: dict[Any, tuple[Any, ...]] = {}
+    left = [config]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            left += value.values()
+            shared = value.get("shared_object_id")
+            if shared is None:
+                continue
+            if not isinstance(shared, int):
+                raise values.bad_value(shared, "shared_object_id")
+            told = tuple(value.get(key) for key in ("module", "class_name", "config"))
+            if found.setdefault(shared, told) != told:
+                raise refused(
+                    "shared-layer", f"two objects bear the id {shared}", where=str(told[1])[:64]
+                )
 
 
 def _build_order(key: str) -> int:

@@ -54,15 +54,16 @@ class Cost:
     layers: int
 
 
-def count(layer: Layer) -> tuple[Cost, Shapes]:
-    """Return the cost of a whole model, and the shapes of its weights.
+def count(layer: Layer) -> tuple[Cost, Shapes, Shapes]:
+    """Return the cost of a whole model, the shapes of its weights, and which it may store twice.
 
     Raises
     ------
     BadModel
         If it cannot be counted, or is over a limit.
     """
-    effect = _Counter().run(layer, ())
+    counter = _Counter()
+    effect = counter.run(layer, ())
     parameters = sum(size(shape) for shape in effect.weights)
     # the scratch of a model holds what its layers give out
     cost = Cost(parameters, effect.scratch, effect.largest, effect.flops, effect.calls)
@@ -75,20 +76,31 @@ def count(layer: Layer) -> tuple[Cost, Shapes]:
         if value > limit:
             sentence = f"{name} of the model are {_short(value)}; the limit is {limit:.3g}"
             raise refused(f"cost-{name}", sentence, where=layer.where)
-    return cost, effect.weights
+    return cost, effect.weights, counter.stored_twice()
 
 
 class _Counter:
     def __init__(self) -> None:
         self._known: dict[tuple[int, Shapes], Effect] = {}
+        self._kinds: dict[int, str] = {}
 
     def run(self, layer: Layer, shapes: Shapes) -> Effect:
         """Return what a call of a layer does."""
         if (known := self._known.get((id(layer), shapes))) is None:
             known = self._checked(layer, shapes, self._effect(layer, shapes))
             self._known[id(layer), shapes] = known
+            self._kinds[id(layer)] = layer.kind
             self._check_built(layer, known)
         return known
+
+    def stored_twice(self) -> Shapes:
+        """Return kernels that stand in two places of a `.keras` file: inside and around."""
+        around = {
+            of: effect.weights
+            for (of, _), effect in self._known.items()
+            if self._kinds[of] == "SpectralNormalization"
+        }
+        return tuple(max(weights[:-1], key=len) for weights in around.values())
 
     def _effect(self, layer: Layer, shapes: Shapes) -> Effect:
         if layer.model is not None:

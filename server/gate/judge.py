@@ -152,8 +152,8 @@ def _weights(file: BinaryIO, member: Member) -> list[Dataset]:
 def _verdict(format_: Format, config: bytes, version: str | None, stored: list[Dataset]) -> Verdict:
     reader = ConfigReader(is_old=is_before_3(version))
     layer = reader.model(json_text.load(config, where=_CONFIG))
-    cost, weights = count(layer)
-    compare(weights, stored)
+    cost, weights, twice = count(layer)
+    compare(weights, stored, twice=twice if format_ == "keras" else ())
     return Verdict(format_, version, hashlib.sha256(config).hexdigest(), cost)
 
 

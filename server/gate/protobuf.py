@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from server.gate.refusals import refused
 
-MAX_FIELDS = 400_000
+MAX_FIELDS = 200_000  # numbers of lists among them
 MAX_DEPTH = 24
 _MAX_TEXT = 64 << 10
 _PAGE = 64 << 10
@@ -124,14 +124,19 @@ class Reader:
             return [self.message(field.kind, value, where, depth + 1)]
         if value.size > _MAX_TEXT:
             raise refused("onnx-text", "a text or list is over 64 KiB", where=where)
-        return _short(field.kind, self.content(value), where)
+        found = _short(field.kind, self.content(value), where)
+        self._spend(len(found) - 1)
+        return found
+
+    def _spend(self, fields: int) -> None:
+        self._fields += fields
+        if self._fields > MAX_FIELDS:
+            raise refused("onnx-fields", f"the file has over {MAX_FIELDS} fields")
 
     def _read(self, span: Span, where: str) -> Iterator[tuple[int, int, Any]]:
         at = span.start
         while at < span.stop:
-            self._fields += 1
-            if self._fields > MAX_FIELDS:
-                raise refused("onnx-fields", f"the file has over {MAX_FIELDS} fields")
+            self._spend(1)
             key, at = self._varint(at, span.stop, where)
             number, wire = key >> 3, key & 7
             value: Any

@@ -5,7 +5,7 @@ from math import prod
 from server.gate.effect import Effect, Rule, Run, Shapes, is_on, number, numbers, one, rank, split
 from server.gate.refusals import refused
 from server.gate.rules_conv import slid
-from server.gate.tree import Layer, Shape
+from server.gate.tree import BATCH, Layer, Shape
 
 MAX_UNROLLED = 512
 _GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
@@ -24,12 +24,15 @@ def _cell(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
 
 def _cells(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
     """Return the same of a cell, or of cells one on the other."""
+    is_layer = layer.kind in _GATES  # what that is built with is held against its call elsewhere
+    if layer.built and not is_layer and layer.built != ((BATCH, width),):
+        raise refused("build-config", "it is built for other inputs", where=layer.where)
     if layer.kind != "StackedRNNCells":
         return _cell(layer, width)
     weights: list[Shape] = []
     states: list[int] = []
     for inner in layer.inner["cells"]:
-        more, widths = _cell(inner, width)
+        more, widths = _cells(inner, width)
         weights += more
         states = [*widths, *states]
         width = widths[0]

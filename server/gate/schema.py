@@ -29,7 +29,7 @@ _WHOLE = (
     "frame_length frame_step query_shape key_shape value_shape batch_shape batch_input_shape shape "
     "power_iterations build_input_shape projection_dim"
 )
-_WORDS = "data_format interpolation merge_mode score_mode mode fill_mode scaling bias_axes"
+_WORDS = "data_format interpolation merge_mode score_mode mode fill_mode scaling"
 _NOTHING = (
     "lora_rank quantization_config gptq_unpacked_column_size weights input_tensor sparse ragged "
     "stateful renorm renorm_clipping use_gate sliding_window"
@@ -41,6 +41,7 @@ _CHECKS: dict[str, Check] = {
     "padding": values.word_or_whole,
     "window": values.word_or_plain,
     "equation": values.equation,
+    "bias_axes": values.axis_letters,
     "name": values.name,
     "dtype": values.dtype,
     "activation": _activation,

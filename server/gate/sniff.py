@@ -19,7 +19,7 @@ _ZIP = b"PK\x03\x04"
 _PICKLE = re.compile(rb"\x80[\x02-\x05]|\(dp|ccopy_reg|c__")
 _TORCH = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"  # the number that torch.save wrote before its zips
 # ir_version from 3 on, then a producer, an opset or the graph; a SavedModel begins with 1
-_ONNX = re.compile(rb"\x08[\x03-\x1f][\x12\x1a\x22\x2a\x3a\x42]")
+_ONNX = re.compile(rb"\x08[\x03-\x1f][\x12\x1a\x22\x28\x2a\x32\x3a\x42]")
 _GRAPH_DEF = re.compile(rb"\x08\x01\x12|\x0a.{0,2}\x0a.{1,2}[A-Za-z_]", re.DOTALL)
 _HISTORY = (b"val_loss", b"val_accuracy", b'"loss"', b"epoch,")
 _HEAD_BYTES = 4096

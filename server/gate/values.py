@@ -19,7 +19,8 @@ Check = Callable[[Any, str], Any]
 MAX_AXIS = (1 << 31) - 1
 _NAME_CHARS = 512
 _MANY = 64  # whole numbers for one key
-_WORD = re.compile(r"[A-Za-z0-9_-]{1,32}")
+_WORD = re.compile(r"[a-z0-9_-]{1,32}")  # Keras makes letters small that are large
+_LETTERS = re.compile(r"[A-Za-z]{1,32}")
 _EQUATION = re.compile(r"[A-Za-z,.>-]{1,64}")
 
 
@@ -86,6 +87,13 @@ def word_or_whole(value: Any, where: str) -> Any:
 def word_or_plain(value: Any, where: str) -> Any:
     """Return a short word, or numbers."""
     return word(value, where) if isinstance(value, str) else plain(value, where)
+
+
+def axis_letters(value: Any, where: str) -> Any:
+    """Return letters that stand for axes, or null."""
+    if value is not None and not (isinstance(value, str) and _LETTERS.fullmatch(value)):
+        raise bad_value(value, where)
+    return value
 
 
 def equation(value: Any, where: str) -> Any:

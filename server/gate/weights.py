@@ -10,7 +10,9 @@ from server.gate.tree import Shape
 _STATE = 2  # counters and seeds, which layers keep beside their weights
 
 
-def compare(weights: Iterable[Shape], stored: Iterable[Dataset]) -> None:
+def compare(
+    weights: Iterable[Shape], stored: Iterable[Dataset], *, twice: Iterable[Shape] = ()
+) -> None:
     """Refuse a file whose arrays are not those that its model needs.
 
     Parameters
@@ -19,6 +21,8 @@ def compare(weights: Iterable[Shape], stored: Iterable[Dataset]) -> None:
         What the layers keep.
     stored : iterable of Dataset
         What the file holds for them.
+    twice : iterable of Shape
+        What a format stores once more.
     """
     arrays = list(stored)
     wanted, held = Counter(weights), Counter(array.shape for array in arrays)
@@ -30,7 +34,7 @@ def compare(weights: Iterable[Shape], stored: Iterable[Dataset]) -> None:
     state = Counter(
         array.shape for array in arrays if not array.is_float and sum(array.shape) <= _STATE
     )
-    if extra := sorted(spare - state):
+    if extra := sorted(spare - state - Counter(twice)):
         raise refused(
             "weights-differ", f"an array of the shape {extra[0]} is stored, which no layer has"
         )

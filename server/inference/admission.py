@@ -4,10 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from server.backlog import Backlog, share_of_one
 from server.digest import Digest
 from server.errors import Overload, TooManyRequests
+
+_Name = TypeVar("_Name")
+_MOST_KEPT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +100,19 @@ class Admission:
         finally:
             for backlog in held:
                 backlog.end()
-            if model is not None and not self._of_model[model].amount:
-                del self._of_model[model]
+            if model is not None:
+                _rest(self._of_model, model)
             for claim in claims:
-                if not self._of_asker[claim].amount:
-                    del self._of_asker[claim]
+                _rest(self._of_asker, claim)
+
+
+def _rest(backlogs: dict[_Name, Backlog], name: _Name) -> None:
+    """Keep what is idle, for its rate and for who was told to come back; of many the latest."""
+    if backlogs[name].amount:
+        return
+    backlogs[name] = backlogs.pop(name)
+    if len(backlogs) > _MOST_KEPT:
+        del backlogs[next(name for name, backlog in backlogs.items() if not backlog.amount)]
 
 
 def _claims(asker: Asker) -> list[tuple[str, str]]:

@@ -57,7 +57,8 @@ class Nonces:
         Raises
         ------
         BadSignature
-            If it was used before: a replay.
+            If it was used before: a replay; or if it is out of date by now, when nobody remembers
+            any more whether it was.
         Overload
             If too many are remembered: never accepted unremembered.
         """
@@ -67,8 +68,11 @@ class Nonces:
 
         def spend(connection: sa.Connection) -> None:
             nonlocal grown
+            now = self._clock()
+            if until < now:  # it was judged in time, and waited for the database since
+                raise BadSignature
             known = self._counted(connection)
-            removed = connection.execute(_OUT_OF_DATE, {"now": self._clock()}).rowcount
+            removed = connection.execute(_OUT_OF_DATE, {"now": now}).rowcount
             if known - removed >= self._most:
                 raise Overload("too many nonces are remembered", retry_after_s=60)
             if connection.execute(new).rowcount != 1:

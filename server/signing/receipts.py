@@ -94,7 +94,7 @@ def verify_receipt(receipt: str, keys: Mapping[str, Any]) -> dict[str, Any]:
         text, _, signature = receipt.rpartition(".")
         head, body = (json.loads(_decode(part)) for part in text.split("."))
         kind, name = (head["alg"], head["typ"]), head["kid"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadReceipt("this is no receipt") from error
     if kind != ("EdDSA", TYPE):
         raise BadReceipt(f"this is no receipt, but {kind}")

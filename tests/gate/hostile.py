@@ -205,6 +205,14 @@ def big_kernel() -> bytes:
     return h5_file(sequential(given(4), layer("Dense", "d", units=2_000_000_000)), (4, 3), (3,))
 
 
+CELL = layer("LSTMCell", "c", units=2)
+
+
+def recurrent(cell: Any) -> Config:
+    """Describe a model that runs such a cell."""
+    return sequential(given(5, 4), layer("RNN", "r", cell=cell))
+
+
 CODES: dict[str, Attack] = {
     "lambda": (stacked(LAMBDA), "lambda"),
     "nested lambda": (model_of(nested(3, LAMBDA)), "lambda"),
@@ -348,6 +356,47 @@ BOMBS: dict[str, Attack] = {
     "weights with many axes": (
         model_of(sequential(given(2**27), layer("LayerNormalization", "n", axis=[1] * 60))),
         "cost-axis",
+    ),
+    "built with two shapes": (
+        stacked(
+            {
+                **DENSE,
+                "build_config": {
+                    "input_shape": [None, 10**8],
+                    "shapes_dict": {"input_shape": [None, 4]},
+                },
+            }
+        ),
+        "build-config",
+    ),
+    "an input with two shapes": (
+        stacked(
+            layer("InputLayer", "i", batch_shape=[None, 4], batch_input_shape=[None, 10**8]),
+            DENSE,
+        ),
+        "bad-value",
+    ),
+    "channels first in capitals": (
+        model_of(
+            sequential(
+                given(1 << 20, 2, 2),
+                layer("GlobalAveragePooling2D", "p", data_format="CHANNELS_FIRST"),
+                layer("Dense", "d", units=300),
+            )
+        ),
+        "bad-value",
+    ),
+    "a cell that is built for others": (
+        model_of(recurrent({**CELL, "build_config": {"input_shape": [None, 10**8]}})),
+        "build-config",
+    ),
+    "cells as one cell": (model_of(recurrent([CELL, CELL])), "bad-value"),
+    "two layers with one id": (
+        stacked(
+            {**layer("Identity", "i"), "shared_object_id": 7},
+            {**DENSE, "shared_object_id": 7},
+        ),
+        "shared-layer",
     ),
     "UpSampling by 4096": (
         model_of(picture(layer("UpSampling2D", "u", size=[4096, 4096]))),

@@ -1,6 +1,7 @@
 """server/gate/cost.py and weights.py: what a model costs, and whether its file agrees."""
 
 import copy
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.gate.files import (
     judged,
     keras_file,
     layer,
+    members,
     reason,
     sequential,
     tensor,
@@ -41,6 +43,7 @@ def test_the_verdict_is_plain_data(tmp_path: Path) -> None:
         "version": VERSION,
         "format": "keras",
         "keras_version": "3.15.1",
+        "configuration": hashlib.sha256(members()["config.json"]).hexdigest(),
         "parameters": 15,
         "activations": 3,
         "largest": 3,

@@ -98,7 +98,7 @@ def looked_at(config: Any, *, is_old: bool) -> None:
     with contextlib.suppress(BadModel):
         text = json.dumps(config).encode()
         layer_ = ConfigReader(is_old=is_old).model(json_text.load(text, where="it"))
-        cost, weights = count(layer_)
+        cost, weights, _ = count(layer_)
         assert all(axis >= 0 for shape in weights for axis in shape)
         assert cost.flops >= 0
 

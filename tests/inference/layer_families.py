@@ -99,6 +99,9 @@ FAMILIES: dict[str, Build] = {
     "lstm": _steps(layers.LSTM(5, return_sequences=True), layers.LSTM(4)),
     "gru": _steps(layers.GRU(5, return_sequences=True), layers.GRU(4, reset_after=False)),
     "simple-rnn": _steps(layers.SimpleRNN(5)),
+    "cell": _steps(layers.RNN(layers.LSTMCell(4))),
+    "cells": _steps(layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)])),
+    "spectral": _picture(layers.SpectralNormalization(layers.Conv2D(3, 3))),
     "bidirectional": _steps(layers.Bidirectional(layers.LSTM(4)), layers.Dense(3)),
     "time-distributed": _steps(layers.TimeDistributed(layers.Dense(3)), layers.Flatten()),
     "conv-lstm": lambda: keras.Sequential(

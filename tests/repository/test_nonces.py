@@ -39,6 +39,16 @@ async def test_a_nonce_is_good_once_until_it_is_out_of_date(tmp_path: Path) -> N
     await engine.dispose()
 
 
+async def test_what_waits_beyond_its_end_is_refused(house: House) -> None:
+    clock = Clock()
+    nonces = Nonces(house.engine, clock=clock)
+    await nonces.spend("first", until=1001.0)
+    clock.now = 1001.5  # a replay that was judged before the end, and waited for the disk
+    for _ in range(2):
+        with pytest.raises(BadSignature):
+            await nonces.spend("first", until=1001.0)
+
+
 def remembered(house: House) -> int:
     with closing(sqlite3.connect(house.layout.models / "registry.sqlite3")) as connection:
         count: int = connection.execute("SELECT count(*) FROM nonce").fetchone()[0]
