@@ -191,8 +191,6 @@ def check_envelope(value: dict[str, Any], modules: frozenset[str], where: str) -
     registered = value.get("registered_name")
     if isinstance(registered, str) and ">" in registered:
         raise refused("custom-object", "it is an object of your own", where=where)
-    if not isinstance(value.get("shared_object_id", 0), int):
-        raise bad_value(value["shared_object_id"], where)
 
 
 def unknown_key(key: str, where: str) -> Exception:

@@ -27,6 +27,7 @@ from tests.gate.files import (
     tensor,
     zipped,
 )
+from tests.gate.hostile import ATTACKS
 
 
 def with_dense(**changes: Any) -> bytes:
@@ -216,6 +217,26 @@ def test_odd_things_around_a_layer_are_refused(
     entry = {**copy.deepcopy(DENSE), **around}
     data = keras_file(sequential(given(4), entry), *SMALL_WEIGHTS)
     assert reason(tmp_path, data) == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("built with two shapes", "an input with two shapes", "channels first in capitals"),
+        *("a cell that is built for others", "cells as one cell", "two layers with one id"),
+        "190,000 axes",
+    ],
+)
+def test_what_keras_would_read_in_another_way_is_refused(tmp_path: Path, name: str) -> None:
+    make, expected = ATTACKS[name]
+    assert reason(tmp_path, make()) == expected
+
+
+@pytest.mark.parametrize("axes", ["-", 5, ["d"], "d" * 33])
+def test_axes_of_a_bias_are_letters(tmp_path: Path, axes: Any) -> None:
+    config = {"equation": "ab,bc->ac", "output_shape": [3], "bias_axes": axes}
+    entry = sequential(given(4), layer("EinsumDense", "e", **config))
+    assert reason(tmp_path, keras_file(entry, *SMALL_WEIGHTS)) == "bad-value"
 
 
 @pytest.mark.parametrize(
