@@ -99,3 +99,10 @@ def test_what_is_long_besides_is_refused_unread(text: str) -> None:
 def test_a_payload_without_long_fields_is_short() -> None:
     with pytest.raises(MalformedRequest, match="too long"):
         parse_fields(json.dumps({"hash": VERY_LONG}).encode())
+
+
+@pytest.mark.parametrize("beside", ["plain", "with\nescapes"])
+@pytest.mark.parametrize("long", [LONG, "x\n" * 40_000])
+def test_a_long_text_is_read_whatever_stands_beside_it(beside: str, long: str) -> None:
+    value = {"x": beside, "data": long, "ext": beside}
+    assert opened(json.dumps(value)) == value
