@@ -82,25 +82,21 @@ def count(layer: Layer) -> tuple[Cost, Shapes, Shapes]:
 class _Counter:
     def __init__(self) -> None:
         self._known: dict[tuple[int, Shapes], Effect] = {}
-        self._kinds: dict[int, str] = {}
+        self._around: dict[int, Shapes] = {}  # weights of layers that hold another's kernel
 
     def run(self, layer: Layer, shapes: Shapes) -> Effect:
         """Return what a call of a layer does."""
         if (known := self._known.get((id(layer), shapes))) is None:
             known = self._checked(layer, shapes, self._effect(layer, shapes))
             self._known[id(layer), shapes] = known
-            self._kinds[id(layer)] = layer.kind
+            if layer.kind == "SpectralNormalization":
+                self._around[id(layer)] = known.weights
             self._check_built(layer, known)
         return known
 
     def stored_twice(self) -> Shapes:
         """Return kernels that stand in two places of a `.keras` file: inside and around."""
-        around = {
-            of: effect.weights
-            for (of, _), effect in self._known.items()
-            if self._kinds[of] == "SpectralNormalization"
-        }
-        return tuple(max(weights[:-1], key=len) for weights in around.values())
+        return tuple(max(weights[:-1], key=len) for weights in self._around.values())
 
     def _effect(self, layer: Layer, shapes: Shapes) -> Effect:
         if layer.model is not None:

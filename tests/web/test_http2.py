@@ -43,13 +43,16 @@ class Exchange:
     async def send(self, event: Event) -> None:
         """Drop what the server sends."""
 
+    def _begin(self, group: TaskGroup) -> StreamingH2:
+        return StreamingH2(
+            ASGIWrapper(self.app), Config(), WorkerContext(None), group, ConnectionState({}),
+            True, None, None, self.send,
+        )  # fmt: skip
+
     async def run(self, pieces: list[bytes]) -> None:
         loop = asyncio.get_running_loop()
         async with TaskGroup(loop) as group:
-            self.protocol = protocol = StreamingH2(
-                ASGIWrapper(self.app), Config(), WorkerContext(None), group, ConnectionState({}),
-                True, None, None, self.send,
-            )  # fmt: skip
+            self.protocol = protocol = self._begin(group)
             await protocol.initiate()
             for piece in pieces:
                 await protocol.handle(RawData(piece))
@@ -116,10 +119,7 @@ class Asking(Exchange):
     async def ask(self) -> None:
         """Send the head, and the body once that is asked for."""
         async with asyncio.timeout(10), TaskGroup(asyncio.get_running_loop()) as group:
-            protocol = StreamingH2(
-                ASGIWrapper(self.app), Config(), WorkerContext(None), group, ConnectionState({}),
-                True, None, None, self.send,
-            )  # fmt: skip
+            protocol = self._begin(group)
             await protocol.initiate()
             fields = [*HEADERS, ("name", "asking"), ("expect", "100-continue")]
             self.client.send_headers(1, fields)

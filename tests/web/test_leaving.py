@@ -75,14 +75,17 @@ async def test_a_client_that_is_gone_leaves_nothing(
         assert listening.served == 0
 
 
-async def test_what_follows_the_last_answer_of_a_server_that_stops_is_no_request() -> None:
+@pytest.mark.parametrize("behind", [b"", RED], ids=["nothing", "a request"])
+async def test_what_follows_the_last_answer_of_a_server_that_stops_is_no_request(
+    behind: bytes,
+) -> None:
     listening = Listening(early=True)
     request = post("/v1/things/full", bytes(1000))
     async with listening.connected() as (reader, writer):
         writer.write(request[:-900])
         assert (await receive(reader) or (0,))[0] == 503
         await listening.context.terminated.set()
-        writer.write(request[-900:] + RED)
+        writer.write(request[-900:] + behind)
         assert await reader.read() == b""
         await listening.left.wait()
     assert listening.reached == []

@@ -151,14 +151,3 @@ async def test_a_body_that_is_too_long_to_skip_is_refused_the_long_way() -> None
     answers = await listening.told([head], 1)
     assert answers[0][0] == 503
     assert listening.asked == 1
-
-
-async def test_a_server_that_stops_closes_after_the_body() -> None:
-    listening = Listening(early=True)
-    request = post("/v1/things/full", bytes(1000))
-    async with listening.connected() as (reader, writer):
-        writer.write(request[:-900])
-        assert (await receive(reader) or (0,))[0] == 503
-        await listening.context.terminated.set()
-        writer.write(request[-900:])
-        assert await reader.read() == b""
