@@ -4,7 +4,7 @@ A refusal must cost a fraction of what is refused, or ten times too many request
 from those that have a place. So nothing is made of this one: no request of Quart's, no task, no
 look at its signature. Only its head is read, and what follows is read and dropped::
 
-    HTTP/1.1, plain, while many are refused: `http1` asks `find` before h11
+    HTTP/1.1, plain, while many are refused: `http1` asks `find` as the head arrives
     everything else:                         the application asks `refuse` before Quart
 """
 
@@ -12,12 +12,13 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from prometheus_client import Counter
 
 from server.errors import Overload
 from server.metrics import REQUEST_SECONDS, REQUESTS
@@ -32,6 +33,13 @@ _log = logging.getLogger(__name__)
 _TRACED = b"traceparent"
 _BUSY_S = 1.0
 _ANSWER_S = 2 * DRAIN_S
+
+
+def _encoded(fields: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+
+
+_FIXED = _encoded(FIXED_HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,8 @@ class EarlyRefusals:
         self._pace = pace
         self._legacy_status = legacy_status
         self._busy_until = 0.0
+        self._counters: dict[tuple[str, int], Counter] = {}
+        self._seconds = REQUEST_SECONDS.labels(port)
 
     @property
     def is_busy(self) -> bool:
@@ -112,18 +122,22 @@ class EarlyRefusals:
         TRACE_ID.set("")
         told, status, named = rendered(error, path=path, legacy_status=self._legacy_status)
         text = msgspec.json.encode(told)
-        named |= FIXED_HEADERS | {
-            "X-Request-Id": REQUEST_ID.get(),
-            "Content-Length": str(len(text)),
-        }
-        headers = [(name.lower().encode(), value.encode()) for name, value in named.items()]
-        REQUESTS.labels(self._port, "POST", rule, str(status)).inc()
-        REQUEST_SECONDS.labels(self._port).observe(time.monotonic() - started)
+        named |= {"X-Request-Id": REQUEST_ID.get(), "Content-Length": str(len(text))}
+        headers = [*_encoded(named), *_FIXED]
+        self._counted(rule, status).inc()
+        self._seconds.observe(time.monotonic() - started)
         _log.info(
             "request",
             extra={"method": "POST", "path": path[:120], "status": status, "ms": 0.0},
         )
         return Refusal(status, headers, text)
+
+    def _counted(self, rule: str, status: int) -> Counter:
+        counter = self._counters.get((rule, status))
+        if counter is None:
+            counter = REQUESTS.labels(self._port, "POST", rule, str(status))
+            self._counters[rule, status] = counter
+        return counter
 
     async def refuse(self, scope: Any, receive: Any, send: Send) -> bool:
         """Answer a request that finds no room; False when it finds some, or is traced."""

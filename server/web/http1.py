@@ -11,49 +11,34 @@ and a system call.
 A client that asks with `Expect: 100-continue` is told to go on when somebody begins to read the
 body, so one that is refused before that never sends it.
 
-While all places are taken, who finds none is answered without h11, which would take more time than
-the rest of a refusal together; the connection skips the body.
+While all places are taken, who finds none is answered at the first look, without h11, which would
+take more time than the rest of a refusal together; the connection skips the body.
 """
 
-import asyncio
 import dataclasses
-from collections.abc import Awaitable, Callable
+import time
+from functools import lru_cache, partial
 from typing import Any
 
 import h11
 import hypercorn.protocol
 from h11._readers import ContentLengthReader
 from hypercorn.asyncio.worker_context import EventWrapper
-from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.config import Config
+from hypercorn.events import Event, RawData
 from hypercorn.protocol.events import Body, Response
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 
-from server.web.body import DRAIN_BYTES, DRAIN_S, PROCEED
-from server.web.early import EarlyRefusals, Refusal
+from server.web.body import DRAIN_BYTES, PROCEED
+from server.web.early import EarlyRefusals
 from server.web.leaving import end_at_once
 from server.web.problems import bare_problem
 from server.web.strict import StrictConnection, plain_post
+from server.web.wire import Wire
 
-REFUSING = "refusing"  # in the state of a connection: a `Refusing`
-LOSS = "loss"  # and what takes a callable, to call it when the connection is gone
-Skip = Callable[[int], Awaitable[None]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Refusing:
-    """How requests are refused that find no room.
-
-    Attributes
-    ----------
-    early : EarlyRefusals
-        Says which.
-    skip : coroutine function
-        Takes so many bytes from the connection, and forgets them.
-    """
-
-    early: EarlyRefusals
-    skip: Skip
+REFUSING = "refusing"  # in the state of a connection: an `EarlyRefusals`
+WIRE = "wire"  # and the `Wire`
 
 
 class _Turn(EventWrapper):
@@ -98,24 +83,15 @@ class StreamingH11(H11Protocol):
         self.connection: StrictConnection = StrictConnection()
         self.connection_state[PROCEED] = self._proceed
         self._unsent = b""  # the head of an answer
-        self._refusing: Refusing | None = self.connection_state.pop(REFUSING, None)
         self.can_read = turn = _Turn()
-        if (when_lost := self.connection_state.pop(LOSS, None)) is not None:
-            when_lost(turn.end)
+        wire: Wire = self.connection_state.pop(WIRE)
+        wire.when_lost(turn.end)
+        refusing: EarlyRefusals | None = self.connection_state.pop(REFUSING, None)
+        if refusing is not None:
+            wire.look_first(partial(self._turned_away, refusing))
 
     async def handle(self, event: Event) -> None:
         """Take what arrived."""
-        refusing = self._refusing
-        if (
-            isinstance(event, RawData)
-            and refusing is not None
-            and refusing.early.is_busy
-            and self._is_between_requests()
-        ):
-            rest = await self._turn_away(event.data, refusing)
-            if event.data and not rest:
-                return
-            event = RawData(rest)
         reader = self._counting_reader()
         if reader is None or self.stream is None or not isinstance(event, RawData):
             await super().handle(event)
@@ -131,43 +107,31 @@ class StreamingH11(H11Protocol):
         elif reader._remaining == 0:
             await self._handle_events()
 
-    async def _turn_away(self, data: bytes, refusing: Refusing) -> bytes:
-        """Refuse the requests that find no room at the beginning of what arrived.
+    def _turned_away(self, early: EarlyRefusals, data: bytes) -> tuple[bytes, int] | None:
+        """Refuse a request that finds no room, by what has arrived of it.
 
         Returns
         -------
-        bytes
-            What follows them.
+        answer : bytes
+            As h11 would send it.
+        length : int
+            Of the request.
         """
-        address, at = self.client[0] if self.client else "", 0
-        while (post := plain_post(data, at)) is not None and post.body_bytes <= DRAIN_BYTES:
-            refusal = refusing.early.find("POST", post.path, address, post.fields)
-            if refusal is None:
-                break
-            await self.send(Updated(idle=False))
-            at += post.head_bytes + post.body_bytes
-            try:
-                async with asyncio.timeout(DRAIN_S):
-                    await self.send(RawData(self._written(refusal)))
-                    if at > len(data):
-                        await refusing.skip(at - len(data))
-                is_whole = True
-            except OSError:  # its client has left, does not read, or takes too long
-                is_whole = False
-            if not is_whole or self.context.terminated.is_set():
-                await self.send(Closed())
-                return b""
-            await self.send(Updated(idle=True))
-            if at >= len(data):
-                return b""
-            await asyncio.sleep(0)  # others get their turn between two of one client
-        return data[at:] if at else data
+        if not early.is_busy or not self._is_between_requests():
+            return None
+        post = plain_post(data)
+        if post is None or post.body_bytes > DRAIN_BYTES:
+            return None
+        address = self.client[0] if self.client else ""
+        refusal = early.find("POST", post.path, address, post.fields)
+        if refusal is None:
+            return None
+        lines = [b"%b: %b\r\n" % header for header in (*refusal.headers, *self._dated())]
+        answer = b"HTTP/1.1 %d \r\n%b\r\n%b" % (refusal.status, b"".join(lines), refusal.body)
+        return answer, post.head_bytes + post.body_bytes
 
-    def _written(self, refusal: Refusal) -> bytes:
-        """Return an answer as h11 would send it."""
-        headers = [*refusal.headers, *self.config.response_headers("h11")]
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        return b"HTTP/1.1 %d \r\n%b\r\n%b" % (refusal.status, b"".join(lines), refusal.body)
+    def _dated(self) -> list[tuple[bytes, bytes]]:
+        return _headers_of_second(self.config, int(time.time()))
 
     def _is_between_requests(self) -> bool:
         return (
@@ -224,6 +188,12 @@ class StreamingH11(H11Protocol):
         data = [] if self.connection.asks_for_head else [h11.Data(data=body)]
         for part in (answer, *data, h11.EndOfMessage()):
             await self._send_h11_event(part)
+
+
+@lru_cache(maxsize=1)
+def _headers_of_second(config: Config, _second: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers of every answer, the date among them."""
+    return config.response_headers("h11")
 
 
 def install() -> None:

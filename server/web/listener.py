@@ -16,7 +16,8 @@ from server.web import http1, http2
 from server.web.doors import Doors, caller_of
 from server.web.site import Site
 from server.web.strict import MAX_HEAD_BYTES
-from server.web.wire import BUFFER_BYTES, Wire, WireServer
+from server.web.wire import BUFFER_BYTES, Wire
+from server.web.wire_server import WireServer
 
 _log = logging.getLogger(__name__)
 HTTP2_AND_1 = ("h2", "http/1.1")
@@ -79,8 +80,7 @@ async def listen(
         if task is not None:
             serving.add(task)
             task.add_done_callback(serving.discard)
-        refusing = http1.Refusing(app.early, wire.skip)
-        state = {http1.REFUSING: refusing, http1.LOSS: wire.when_lost}
+        state = {http1.REFUSING: app.early, http1.WIRE: wire}
         await WireServer(ASGIWrapper(app), loop, config, worker, wire, state=state)
 
     def let_in(connection: socket.socket, caller: str) -> None:

@@ -208,21 +208,19 @@ class PlainPost:
     body_bytes: int
 
 
-def plain_post(data: bytes, at: int = 0) -> PlainPost | None:
+def plain_post(data: bytes) -> PlainPost | None:
     """Read a request in what arrived; None where h11 has to look.
 
     Parameters
     ----------
     data : bytes
-        What arrived; it may end in the request.
-    at : int
-        Where the request begins.
+        What arrived, from its beginning; it may end in the request.
     """
-    end = data.find(b"\r\n\r\n", at, at + MAX_HEAD_BYTES)
-    if end < 0 or not data.startswith(b"POST /", at):
+    end = data.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
+    if end < 0 or not data.startswith(b"POST /"):
         return None
     try:
-        version, target, fields = _judge(data[at:end].split(b"\r\n"))
+        version, target, fields = _judge(data[:end].split(b"\r\n"))
     except _Refusal:
         return None
     lengths, path = fields.get(b"content-length"), target.partition(b"?")[0]
@@ -230,7 +228,7 @@ def plain_post(data: bytes, at: int = 0) -> PlainPost | None:
         return None
     if any(value.lower() != b"keep-alive" for value in fields.get(b"connection", [])):
         return None
-    return PlainPost(path.decode("ascii"), fields, end + 4 - at, int(lengths[0]))
+    return PlainPost(path.decode("ascii"), fields, end + 4, int(lengths[0]))
 
 
 def _judge(lines: Sequence[bytes]) -> tuple[bytes, bytes, dict[bytes, list[bytes]]]:

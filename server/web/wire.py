@@ -3,23 +3,22 @@
 asyncio's own streams (3.11 to 3.13) take TLS records of 16 KiB one by one, each from an allocation
 of 256 KiB, join them, copy them into a buffer and out of it again, and give 64 KiB at a time. Here
 the records are decrypted side by side into one buffer, and what came is copied out once.
+
+Who waits for a request is woken by one pass of the event loop, and answers in another. A protocol
+that can tell an answer by the first bytes of a request may look at them as they arrive; the rest of
+that request is forgotten as it is decrypted.
 """
 
 import asyncio
 from asyncio import Transport
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
 from typing import Any, cast
-
-from hypercorn.app_wrappers import ASGIWrapper
-from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.asyncio.worker_context import WorkerContext
-from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.typing import LifespanState
 
 BUFFER_BYTES = 256 << 10  # as much as asyncio reads from a socket at once
 _UNREAD_BYTES = 256 << 10  # from here on nothing is received until it is read
+_FIRST_BYTES = 16 << 10  # that a first look sees
+_AT_ONCE = 4  # requests that are answered so before others get their turn
+FirstLook = Callable[[bytes], tuple[bytes, int] | None]
 
 
 class Wire(asyncio.BufferedProtocol):
@@ -31,6 +30,12 @@ class Wire(asyncio.BufferedProtocol):
         Serves the connection; runs in a task of its own.
     buffer : memoryview
         Where bytes arrive; every connection of an event loop may share it.
+
+    Attributes
+    ----------
+    turned_away_s : float
+        When the last request that was answered at the first look had arrived whole, in the time of
+        the event loop.
     """
 
     def __init__(
@@ -44,8 +49,12 @@ class Wire(asyncio.BufferedProtocol):
         self._paused = False
         self._ended = False
         self._arrived = asyncio.Event()
+        self._is_awaited = False
+        self._first_look: FirstLook | None = None
+        self.turned_away_s = 0.0
         self._skipping = 0  # bytes to come that nobody wants
         self._skipped = asyncio.Event()
+        self._skipped.set()
         self._writable = asyncio.Event()
         self._writable.set()
         self._lost = asyncio.Event()
@@ -65,14 +74,33 @@ class Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what arrived until it is read; stop receiving when that is much."""
-        unwanted = min(self._skipping, nbytes)
-        if unwanted:
-            self._skipping -= unwanted
-            if not self._skipping:
-                self._skipped.set()
-            if unwanted == nbytes:
-                return
-        self._keep(bytes(self._buffer[unwanted:nbytes]))
+        done = self._skip(nbytes)
+        for _ in range(_AT_ONCE):
+            if done == nbytes or not self._is_answered_at_once(self._buffer[done:nbytes]):
+                break
+            done += self._skip(nbytes - done)
+        if done < nbytes:
+            self._keep(bytes(self._buffer[done:nbytes]))
+
+    def _is_answered_at_once(self, data: memoryview) -> bool:
+        """Whether the request that begins here was answered, and is to be skipped."""
+        if self._first_look is None or not self._is_awaited or self._arrived.is_set():
+            return False
+        found = self._first_look(bytes(data[:_FIRST_BYTES])) if self._writable.is_set() else None
+        if found is None:
+            return False
+        answer, self._skipping = found
+        self._skipped.clear()
+        self._connected.write(answer)
+        return True
+
+    def _skip(self, nbytes: int) -> int:
+        done = min(self._skipping, nbytes)
+        self._skipping -= done
+        if done and not self._skipping:
+            self.turned_away_s = asyncio.get_running_loop().time()
+            self._skipped.set()
+        return done
 
     def _keep(self, piece: bytes) -> None:
         self._unread.append(piece)
@@ -119,33 +147,38 @@ class Wire(asyncio.BufferedProtocol):
         ConnectionResetError
             If the connection broke.
         """
-        await self._arrived.wait()
+        self._is_awaited = True
+        try:
+            await self._arrived.wait()
+        finally:
+            self._is_awaited = False
         if self._broken:
             raise ConnectionResetError("the connection broke")
         return self._take()
 
+    def look_first(self, look: FirstLook) -> None:
+        """Have the first bytes looked at that arrive while `read` waits.
+
+        Parameters
+        ----------
+        look : callable
+            Takes them; returns an answer, and how long the request is that it is for. None leaves
+            it to who reads.
+        """
+        self._first_look = look
+
+    @property
+    def is_skipping(self) -> bool:
+        """Whether a request that was answered at the first look is still arriving."""
+        return not self._skipped.is_set()
+
+    async def skipped(self) -> None:
+        """Return when no such request is arriving any more."""
+        await self._skipped.wait()
+
     def when_lost(self, call: Callable[[], None]) -> None:
         """Have something called as soon as the connection is gone."""
         self._on_loss = call
-
-    async def skip(self, count: int) -> None:
-        """Forget the next bytes as they arrive: they wake nobody, and are not copied.
-
-        Raises
-        ------
-        ConnectionResetError
-            If the client sends no more before that.
-        """
-        waiting = self._take()
-        if len(waiting) > count:
-            self._keep(waiting[count:])
-        self._skipping = max(0, count - len(waiting))
-        if self._skipping:
-            self._skipped.clear()
-            if not self._ended:
-                await self._skipped.wait()
-            if self._skipping:
-                raise ConnectionResetError("the client sends no more")
 
     def _take(self) -> bytes:
         whole = self._unread[0] if len(self._unread) == 1 else b"".join(self._unread)
@@ -210,78 +243,3 @@ class Wire(asyncio.BufferedProtocol):
             If the connection is gone.
         """
         return self._connected.get_extra_info(name)
-
-
-class WireServer(TCPServer):
-    """Hypercorn's connection (0.18), reading from a `Wire`.
-
-    Parameters
-    ----------
-    app : ASGIWrapper
-        Answers the requests.
-    loop : asyncio.AbstractEventLoop
-        Runs it.
-    config : Config
-        Hypercorn's settings.
-    context : WorkerContext
-        Says when the server stops.
-    wire : Wire
-        The connection.
-    state : LifespanState
-        What the protocol of the connection is told.
-    """
-
-    def __init__(
-        self,
-        app: ASGIWrapper,
-        loop: asyncio.AbstractEventLoop,
-        config: Config,
-        context: WorkerContext,
-        wire: Wire,
-        *,
-        state: LifespanState,
-    ) -> None:
-        super().__init__(app, loop, config, context, state, cast(Any, wire), cast(Any, wire))
-        self._wire = wire
-        self._idle_since: float | None = loop.time()
-        self._closes = False  # what still arrives is no request: nobody could be answered
-
-    async def protocol_send(self, event: Event) -> None:
-        """Send, close, or note whether a request is being answered."""
-        if isinstance(event, Updated):
-            self._idle_since = self.loop.time() if event.idle else None
-        else:
-            self._closes |= isinstance(event, Closed)
-            await super().protocol_send(event)
-
-    async def _idle_timeout(self) -> None:
-        """Close the connection when it was idle for long, or is when the server stops.
-
-        Hypercorn starts a task for each pause between two requests, and waits for its end before it
-        answers the second; this one lives as long as the connection.
-        """
-        patience_s = self.config.keep_alive_timeout
-        while not self.context.terminated.is_set():
-            left_s = patience_s
-            if self._idle_since is not None:
-                left_s += self._idle_since - self.loop.time()
-            if left_s <= 0:
-                break
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await self.context.terminated.wait()
-        if self._idle_since is not None:  # else its protocol closes it after the answer
-            self._closes = True
-            await asyncio.shield(self._initiate_server_close())
-
-    async def _read_data(self) -> None:
-        try:
-            while (piece := await self._wire.read()) and not self._closes:
-                await self.protocol.handle(RawData(piece))
-            if not self._closes:
-                await self.protocol.handle(RawData(b""))  # the end, which h11 wants to hear of
-        except OSError:
-            pass
-        await self.protocol.handle(Closed())
-        # an application that was cut off says no more, and this would watch the connection for ever
-        await self.idle_task.stop()

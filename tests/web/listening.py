@@ -12,6 +12,7 @@ from typing import Any
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
+from hypercorn.typing import ConnectionState
 from quart import Blueprint, Response, request
 
 from server.errors import Overload
@@ -20,7 +21,8 @@ from server.web.body import Pace
 from server.web.connection import StreamedRequest
 from server.web.direct import DirectRoutes
 from server.web.site import Site, build_site
-from server.web.wire import BUFFER_BYTES, Wire, WireServer
+from server.web.wire import BUFFER_BYTES, Wire
+from server.web.wire_server import WireServer
 
 Answer = tuple[int, dict[str, str], Any]
 MIB = 1 << 20
@@ -63,6 +65,8 @@ class Listening:
         Whether it refuses without h11.
     certificates : Path, optional
         Holds `ca.pem`, `server.crt` and `server.key`; without them it speaks no TLS.
+    patience_s : float
+        How long it waits for the next request.
 
     Attributes
     ----------
@@ -72,7 +76,10 @@ class Listening:
         The things that a request found room for.
     """
 
-    def __init__(self, *, early: bool, certificates: Path | None = None) -> None:
+    def __init__(
+        self, *, early: bool, certificates: Path | None = None, patience_s: float = 5.0
+    ) -> None:
+        self._patience_s = patience_s
         self.reached: list[str] = []
         self.site = make_site(self.reached)
         self._certificates = certificates
@@ -91,10 +98,11 @@ class Listening:
     async def _serve(self, wire: Wire) -> None:
         config = Config()
         config.include_date_header = False
+        config.keep_alive_timeout = self._patience_s
         config.keep_alive_max_requests = sys.maxsize  # as the listener has it
-        state: dict[str, Any] = {http1.LOSS: wire.when_lost}
+        state: dict[str, Any] = {http1.WIRE: wire}
         if self._early:
-            state[http1.REFUSING] = http1.Refusing(self.site.early, wire.skip)
+            state[http1.REFUSING] = self.site.early
         loop = asyncio.get_running_loop()
         app: Any = self._app
         self.served += 1
@@ -171,6 +179,15 @@ async def receive(reader: asyncio.StreamReader) -> Answer | None:
         assert told.pop("instance") == f"urn:request:{headers['x-request-id']}"
     headers.pop("x-request-id")
     return int(first.split()[1]), headers, told
+
+
+async def _never(_: Wire) -> None:
+    raise RuntimeError("this connection is not served")
+
+
+def unconnected() -> ConnectionState:
+    """Return what a protocol of HTTP/1.1 is told of a connection that there is not."""
+    return ConnectionState({http1.WIRE: Wire(_never, memoryview(b""))})
 
 
 def post(path: str, body: bytes, *more: str) -> bytes:

@@ -12,12 +12,12 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.typing import ConnectionState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.web.body import PROCEED
 from server.web.http1 import StreamingH11
+from tests.web.listening import unconnected
 
 BODIES = st.binary(max_size=200)
 
@@ -86,7 +86,7 @@ class Exchange:
         loop = asyncio.get_running_loop()
         async with TaskGroup(loop) as group:
             protocol = kind(
-                ASGIWrapper(self.app), config, WorkerContext(None), group, ConnectionState({}),
+                ASGIWrapper(self.app), config, WorkerContext(None), group, unconnected(),
                 True, None, None, self.send,
             )  # fmt: skip
             for piece in pieces:

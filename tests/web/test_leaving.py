@@ -14,14 +14,12 @@ from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.typing import ConnectionState
 
 from server.web import early as early_module
-from server.web import http1
 from server.web.http1 import StreamingH11
 from server.web.http2 import StreamingH2
 from server.web.leaving import end_at_once
-from tests.web.listening import FULL, Listening, post, receive, send
+from tests.web.listening import FULL, Listening, post, receive, send, unconnected
 
 RED = post("/v1/things/red", b"\1")
 
@@ -117,7 +115,6 @@ async def test_what_follows_the_last_request_of_a_client_is_no_request(
 async def test_who_does_not_read_is_cut_and_no_body_becomes_a_request(
     monkeypatch: pytest.MonkeyPatch, certificates: Path, *, early: bool
 ) -> None:
-    monkeypatch.setattr(http1, "DRAIN_S", 0.2)
     monkeypatch.setattr(early_module, "_ANSWER_S", 0.2)
     listening = Listening(early=early, certificates=certificates)
     async with listening.connected() as (_, writer):
@@ -149,7 +146,7 @@ class Deaf:
         config.max_app_queue_size = 4
         async with TaskGroup(loop) as group:
             protocol = self._kind(
-                ASGIWrapper(self.app), config, WorkerContext(None), group, ConnectionState({}),
+                ASGIWrapper(self.app), config, WorkerContext(None), group, unconnected(),
                 True, None, None, self.send,
             )  # fmt: skip
             await protocol.initiate()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.metrics import REQUESTS
-from server.web import http1
+from server.web import wire_server
 from tests.web.listening import FULL, MIB, Listening, post, receive
 
 
@@ -118,11 +118,38 @@ async def test_a_client_that_leaves_in_its_body_ends_the_connection() -> None:
 
 
 async def test_a_client_that_never_ends_its_body_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http1, "DRAIN_S", 0.05)
-    listening = Listening(early=True)
+    monkeypatch.setattr(wire_server, "DRAIN_S", 0.2)
+    listening = Listening(early=True, patience_s=0.05)
     async with listening.connected() as (reader, writer):
         writer.write(post("/v1/things/full", bytes(1000))[:-900])
         assert (await receive(reader) or (0,))[0] == 503
+        assert await reader.read() == b""
+
+
+async def test_a_slow_body_is_given_more_time_than_silence() -> None:
+    listening = Listening(early=True, patience_s=0.5)
+    async with listening.connected() as (reader, writer):
+        request = post("/v1/things/full", bytes(4))
+        writer.write(request[:-4])
+        for _ in range(4):
+            await asyncio.sleep(0.2)  # what is tested is that time passes
+            writer.write(b"\0")
+        assert (await receive(reader) or (0,))[0] == 503
+        writer.write(post("/v1/things/red", b"\1"))
+        assert (await receive(reader) or (0,))[0] == 200
+
+
+async def test_a_server_that_stops_takes_the_rest_of_a_refused_body() -> None:
+    listening = Listening(early=True)
+    async with listening.connected() as (reader, writer):
+        request = post("/v1/things/full", bytes(1000))
+        writer.write(request[:-900])
+        assert (await receive(reader) or (0,))[0] == 503
+        await listening.context.terminated.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert listening.served == 1
+        writer.write(request[-900:])
         assert await reader.read() == b""
 
 

@@ -152,44 +152,64 @@ async def test_who_sends_much_waits_until_it_is_received() -> None:
     await joined(serve, ask)
 
 
-async def test_bytes_that_nobody_wants_are_skipped() -> None:
+def four_bytes(data: bytes) -> tuple[bytes, int] | None:
+    """Answer what begins with a number below 5: it is four bytes and so many MiB long."""
+    return None if data[:1] >= b"5" else (b"no ", 4 + int(data[:1]) * MIB)
+
+
+async def test_what_the_first_look_answers_is_skipped_however_it_arrives() -> None:
     async def serve(wire: Wire) -> None:
-        first = await wire.read()
-        await wire.skip(1 + 3 * MIB - len(first))
-        assert await read_all(wire) == b"the rest"
+        wire.look_first(four_bytes)
+        assert await read_all(wire) == b"9the rest"
+        assert not wire.is_skipping
 
     async def ask(client: Client) -> None:
-        client[1].write(b"a")
-        await client[1].drain()
-        client[1].write(bytes(3 * MIB) + b"the rest")
+        client[1].write(b"0aaa" + b"3" + bytes(3 * MIB) + b"aaa")
+        assert await client[0].readexactly(6) == b"no no "
+        for piece in (b"1", b"aaa", bytes(MIB) + b"9the rest"):
+            client[1].write(piece)
+            await client[1].drain()
         client[1].write_eof()
+        assert await client[0].read() == b"no "
 
     await joined(serve, ask)
 
 
-async def test_skipping_what_has_arrived_leaves_what_follows() -> None:
+async def test_only_so_many_are_answered_at_once() -> None:
     async def serve(wire: Wire) -> None:
-        while wire._unread_bytes < 6:
-            await asyncio.sleep(0)
-        await wire.skip(2)
-        await wire.skip(0)
-        assert await wire.read() == b"cdef"
+        wire.look_first(four_bytes)
+        assert await wire.read() == b"0eee0fff"
 
     async def ask(client: Client) -> None:
-        client[1].write(b"abcdef")
+        client[1].write(b"0aaa0bbb0ccc0ddd0eee0fff")
+        assert await client[0].read() == b"no " * 4
+
+    await joined(serve, ask)
+
+
+async def test_nothing_is_answered_at_once_while_nobody_reads() -> None:
+    async def serve(wire: Wire) -> None:
+        wire.look_first(four_bytes)
+        while wire._unread_bytes < 4:
+            await asyncio.sleep(0)
+        assert await wire.read() == b"0aaa"
+
+    async def ask(client: Client) -> None:
+        client[1].write(b"0aaa")
+        assert await client[0].read() == b""
 
     await joined(serve, ask)
 
 
 async def test_a_client_that_leaves_is_not_skipped() -> None:
     async def serve(wire: Wire) -> None:
-        with pytest.raises(ConnectionResetError):
-            await wire.skip(10)
-        with pytest.raises(ConnectionResetError):
-            await wire.skip(10)
+        wire.look_first(four_bytes)
+        assert await wire.read() == b""
+        await wire.skipped()
 
     async def ask(client: Client) -> None:
-        client[1].write(b"abc")
+        client[1].write(b"1aaa")
         client[1].write_eof()
+        assert await client[0].read() == b"no "
 
     await joined(serve, ask)
