@@ -19,7 +19,6 @@ from server.gate.layer_table import (
 from server.gate.nodes import nodes, refs
 from server.gate.refusals import refused, shown
 from server.gate.schema import WRAPPED, check_keys
-from server.gate.training import check_training
 from server.gate.tree import BATCH, OPEN, Layer, Model, Shape
 
 MAX_LAYERS = 2000
@@ -60,9 +59,6 @@ class ConfigReader:
         BadModel
             With the path of what is not known or not allowed.
         """
-        if isinstance(config, dict):
-            # it is never compiled, so what it was compiled with is never looked at
-            config = {key: item for key, item in config.items() if key != "compile_config"}
         _check_shared(config)
         layer = self._layer(config, "model", 0)
         if layer.model is None:
@@ -86,7 +82,6 @@ class ConfigReader:
         for key in entry:
             if key not in _ENVELOPE:
                 raise values.unknown_key(key, where)
-        check_training(entry.get("compile_config"), f"{where}.compile_config")
         calls = nodes(entry.get("inbound_nodes", []), where)
         self._calls += len(calls)
         if self._calls > MAX_CALLS:
@@ -218,25 +213,34 @@ def _built(value: Any, where: str) -> tuple[Shape, ...] | None:
 
 
 def _check_shared(config: Any) -> None:
-    """Refuse objects that differ and bear one id: Keras would build the first for both."""
-    found: dict[Any, tuple[Any, ...]] = {}
+    """Refuse objects that differ and bear one id: Keras would build the first for both.
+
+    The calls of a layer are counted through whatever models it is in, so that one with a place in
+    two graphs would be told in another way than it is read here.
+    """
+    found: dict[int, tuple[Any, ...]] = {}
+    in_graph: set[int] = set()
     left = [config]
     while left:
         value = left.pop()
         if isinstance(value, list):
             left += value
         elif isinstance(value, dict):
-            left += value.values()
+            # what a model was compiled with never reaches Keras: see `server.inference.repair`
+            left += [item for key, item in value.items() if key != "compile_config"]
             shared = value.get("shared_object_id")
             if shared is None:
                 continue
             if not isinstance(shared, int):
                 raise values.bad_value(shared, "shared_object_id")
             told = tuple(value.get(key) for key in ("module", "class_name", "config"))
-            if found.setdefault(shared, told) != told:
+            if value.get("inbound_nodes"):
+                in_graph.add(shared)
+            if shared in found and (found[shared] != told or shared in in_graph):
                 raise refused(
                     "shared-layer", f"two objects bear the id {shared}", where=str(told[1])[:64]
                 )
+            found[shared] = told
 
 
 def _build_order(key: str) -> int:

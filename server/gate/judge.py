@@ -8,10 +8,10 @@ Nothing is built, no value of a weight is read, and no library that could run a 
 What is not known is refused.
 """
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ from server.gate.hdf5 import Dataset
 from server.gate.json_text import MAX_BYTES
 from server.gate.keras_version import is_before_3
 from server.gate.onnx_file import judge_onnx
+from server.gate.reading import Placed, digest_of
 from server.gate.refusals import refused, shown
 from server.gate.sniff import Format, kind
 from server.gate.unpacked import Unpacked
@@ -46,8 +47,8 @@ class Verdict:
         ``h5``, ``keras`` or ``onnx``.
     keras_version : str or None
         That wrote it.
-    configuration : str or None
-        SHA-256 of the configuration that was judged, in hexadecimal; ONNX files have none.
+    reading : str or None
+        What was judged, as `server.gate.reading` tells it; ONNX files have none.
     cost : Cost
         Of one sample. Of an ONNX file the numbers and operators alone: the shapes between them are
         not followed.
@@ -55,7 +56,7 @@ class Verdict:
 
     format: Format
     keras_version: str | None
-    configuration: str | None
+    reading: str | None
     cost: Cost
 
     def describe(self) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Verdict:
             "version": VERSION,
             "format": self.format,
             "keras_version": self.keras_version,
-            "configuration": self.configuration,
+            "reading": self.reading,
             **asdict(self.cost),
         }
 
@@ -106,7 +107,8 @@ def _h5(file: BinaryIO, size: int) -> Verdict:
         if config is None:
             raise _without_model(opened.attrs, found)
         stored = legacy_weights.listed(opened, found)
-    return _verdict("h5", config.encode(), version, stored)
+    raw = config.encode()
+    return _verdict("h5", raw, version, stored, digest_of(raw))
 
 
 def _without_model(attributes: Any, found: hdf5.Outline) -> Exception:
@@ -131,7 +133,16 @@ def _keras(file: BinaryIO, size: int) -> Verdict:
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     if version is not None and not isinstance(version, str):
         raise refused("bad-value", "the version of Keras is no text", where=_METADATA)
-    return _verdict("keras", config, version, _weights(file, members[_WEIGHTS]))
+    stored = _weights(file, members[_WEIGHTS])
+    return _verdict(
+        "keras", config, version, stored, digest_of(config, map(_placed, members.values()))
+    )
+
+
+def _placed(member: Member) -> Placed:
+    return Placed(
+        *(member.name, member.header, member.method, member.packed, member.size, member.crc)
+    )
 
 
 def _weights(file: BinaryIO, member: Member) -> list[Dataset]:
@@ -141,20 +152,26 @@ def _weights(file: BinaryIO, member: Member) -> list[Dataset]:
         read_at = Unpacked(file, member).read_at
     with hdf5.opened(read_at, size=member.size) as opened:
         found = hdf5.outline(opened, size=member.size)
-    return [
-        dataset
-        for path, dataset in found.datasets.items()
-        # how the training stood, which is not loaded; and the states of random generators
-        if not path.startswith("optimizer/") and "seed_generator" not in path
-    ]
+    return [dataset for path, dataset in found.datasets.items() if not _is_left_out(path)]
 
 
-def _verdict(format_: Format, config: bytes, version: str | None, stored: list[Dataset]) -> Verdict:
+def _is_left_out(path: str) -> bool:
+    """Whether an array tells how the training stood, or the state of a random generator."""
+    *folders, _ = path.split("/")
+    trained = any(
+        part == "optimizer" and around != "layers" for around, part in pairwise(["", *folders])
+    )
+    return trained or "seed_generator" in path
+
+
+def _verdict(
+    format_: Format, config: bytes, version: str | None, stored: list[Dataset], reading: str
+) -> Verdict:
     reader = ConfigReader(is_old=is_before_3(version))
     layer = reader.model(json_text.load(config, where=_CONFIG))
     cost, weights, twice = count(layer)
     compare(weights, stored, twice=twice if format_ == "keras" else ())
-    return Verdict(format_, version, hashlib.sha256(config).hexdigest(), cost)
+    return Verdict(format_, version, reading, cost)
 
 
 def _onnx(file: BinaryIO, size: int) -> Verdict:

@@ -8,11 +8,12 @@
             /dense/kernel:0
 """
 
+from math import prod
 from typing import Any
 
 import h5py
 
-from server.gate.hdf5 import Dataset, Outline
+from server.gate.hdf5 import MAX_OBJECTS, Dataset, Outline
 from server.gate.refusals import refused
 
 _WEIGHTS = "model_weights"
@@ -29,16 +30,21 @@ def listed(file: Any, found: Outline) -> list[Dataset]:
     """
     if _WEIGHTS not in found.groups:
         raise refused("no-model", "the HDF5 file holds a model without its weights")
-    layers = _names(file[_WEIGHTS], "layer_names")
+    layers = _names(file[_WEIGHTS], "layer_names", MAX_OBJECTS)
     if f"{_WEIGHTS}/{_TOP}" in found.groups and _TOP not in layers:
         layers.append(_TOP)
+    if len({*layers}) != len(layers):
+        raise refused("hdf5-names", "a name is listed twice", where=_WEIGHTS)
     paths: list[str] = []
     for layer in layers:
         group = f"{_WEIGHTS}/{layer}"
         if group not in found.groups:
             raise refused("hdf5-names", "a layer is listed that is not there", where=group)
-        paths += [f"{group}/{name}" for name in _names(file[group], "weight_names")]
-    if len({*paths}) != len(paths) or len({*layers}) != len(layers):
+        paths += [
+            f"{group}/{name}"
+            for name in _names(file[group], "weight_names", MAX_OBJECTS - len(paths))
+        ]
+    if len({*paths}) != len(paths):
         raise refused("hdf5-names", "a name is listed twice", where=_WEIGHTS)
     if missing := [path for path in paths if path not in found.datasets]:
         raise refused("hdf5-names", "a weight is listed that is not there", where=missing[0])
@@ -53,18 +59,21 @@ def text(file: Any, name: str) -> str | None:
     return value.decode() if isinstance(value, bytes) else None
 
 
-def _names(group: h5py.Group, name: str) -> list[str]:
+def _names(group: h5py.Group, name: str, most: int) -> list[str]:
     """Return a list of names, which is cut in parts where it is long."""
     if name in group.attrs:
-        return _texts(group.attrs[name])
+        return _texts(group, name, most)
     found: list[str] = []
     part = 0
     while f"{name}{part}" in group.attrs:
-        found += _texts(group.attrs[f"{name}{part}"])
+        found += _texts(group, f"{name}{part}", most - len(found))
         part += 1
     return found
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(group: h5py.Group, name: str, most: int) -> list[str]:
+    if prod(group.attrs.get_id(name).shape) > most:
+        raise refused("hdf5-names", "more names are listed than there are objects", where=name)
+    value = group.attrs[name]
     # bytes and str are Keras's two ways; an empty list is stored as an empty array of floats
     return [item.decode() if isinstance(item, bytes) else str(item) for item in value]

@@ -1,5 +1,6 @@
 """Read who feeds whom in a functional model: the calls of its layers, its inputs and outputs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from server.gate import values
@@ -8,8 +9,11 @@ from server.gate.tree import Constant, Node, Ref
 
 _TENSOR = "__keras_tensor__"
 _ARRAYS = ("__numpy__", "__tensor__", "__tuple__")
+# by which layers and operations take tensors, in the order in which they take them
+_NAMES = ("inputs", "sequences", "x", "xs", "x1", "x2", "query", "value", "key")
 _INDEX = ("__slice__", "__ellipsis__")
 _MAX_TENSOR = 1000
+_MANY = 64  # values of one argument
 
 
 def nodes(value: Any, where: str) -> tuple[Node, ...]:
@@ -47,14 +51,29 @@ def _node(value: Any, where: str) -> Node:
     if not isinstance(args, list) or not isinstance(named, dict):
         raise values.bad_value(named, where)
     told = [found for item in args for found in _tensors(item, where)]
-    needs = list(told)
-    for key in named:
-        found = _tensors(named[key], where)
-        needs += found
-        if "mask" not in key and key != "initial_state":
-            told += found
-    key = args[1] if len(args) > 1 else None
-    return Node(tuple(told), tuple(ref for ref in needs if isinstance(ref, Ref)), key)
+    beside: list[tuple[str, Ref | Constant]] = []
+    by_name: dict[str, list[Ref | Constant]] = {}
+    for key, argument in named.items():
+        found = _tensors(argument, where)
+        if "mask" in key or key == "initial_state":
+            beside += [(f"{key}.{k}", item) for k, item in enumerate(found)]
+        elif found:
+            by_name[key] = found
+    for key in _in_order(by_name, alone=not told, where=where):
+        told += by_name[key]
+    needs = [item for item in (*told, *(item for _, item in beside)) if isinstance(item, Ref)]
+    key = args[1] if len(args) > 1 else named.get("key")
+    return Node(tuple(told), tuple(needs), key, tuple(beside))
+
+
+def _in_order(names: Iterable[str], *, alone: bool, where: str) -> list[str]:
+    """Return the names of tensors as the function has them, whatever their order in the file."""
+    found = list(names)
+    if alone and len(found) == 1:
+        return found
+    if odd := [name for name in found if name not in _NAMES]:
+        raise values.unknown_key(odd[0], where)
+    return sorted(found, key=_NAMES.index)
 
 
 def _old_node(value: list[Any], where: str) -> Node:
@@ -75,8 +94,10 @@ def _pairs(value: Any, where: str) -> list[tuple[str, Any]]:
 
 
 def _check_argument(value: Any, where: str) -> None:
-    """Let pass what cannot be an object: numbers, words, and lists of them."""
+    """Let pass what cannot be an object: a number, a word, or a short list of such."""
     if isinstance(value, list):
+        if len(value) > _MANY or any(isinstance(item, list) for item in value):
+            raise values.bad_value(value, where)
         for item in value:
             _check_argument(item, where)
     elif isinstance(value, str):
@@ -87,22 +108,34 @@ def _check_argument(value: Any, where: str) -> None:
 
 def _tensors(value: Any, where: str) -> list[Ref | Constant]:
     if isinstance(value, list):
+        if _are_numbers(value):
+            return [Constant(values.shape_of(value))]
         return [found for item in value for found in _tensors(item, where)]
     if isinstance(value, str):
         values.word(value, where)
     if not isinstance(value, dict):
         return []
-    kind = value.get("class_name")
-    if kind is None:
+    if value.get("class_name") is None:
         return [found for key in sorted(value) for found in _tensors(value[key], where)]
+    return _written_out(value, where)
+
+
+def _written_out(value: dict[str, Any], where: str) -> list[Ref | Constant]:
+    kind = value["class_name"]
     if kind in _ARRAYS:
         inner = values.plain(values.array(value, where), where)
-        return [Constant(_shape(inner))]
+        return [Constant(values.shape_of(inner))]
     if kind in _INDEX and isinstance(config := value.get("config"), dict):
         return [found for item in config.values() for found in _tensors(item, where)]
     if kind != _TENSOR or set(value) != {"class_name", "config"}:
         raise refused("custom-object", "an argument of a call is an object", where=where)
     return [_kept_tensor(value["config"], where)]
+
+
+def _are_numbers(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(_are_numbers(item) for item in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _kept_tensor(config: Any, where: str) -> Ref:
@@ -121,11 +154,3 @@ def _ref(value: Any, where: str) -> Ref:
         if not isinstance(number, int) or not 0 <= number <= _MAX_TENSOR:
             raise values.bad_value(number, where)
     return Ref(layer, int(node), int(tensor))
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    shape = []
-    while isinstance(value, list):
-        shape.append(len(value))
-        value = value[0] if value else None
-    return tuple(shape)

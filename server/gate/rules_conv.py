@@ -19,6 +19,8 @@ from server.gate.effect import (
 )
 from server.gate.tree import Layer, Shape
 
+_MOST_BESIDE = 1024  # of a window, beside what it goes over
+
 
 def slid(
     layer: Layer, spatial: Sequence[int], kernel: Sequence[int], strides: Sequence[int]
@@ -34,6 +36,15 @@ def slid(
     return found
 
 
+def _padded(layer: Layer, spatial: Sequence[int], kernel: Sequence[int], channels: int) -> int:
+    """Return the numbers of an input with what a spread window has put around it."""
+    dilation = numbers(layer, "dilation_rate", len(spatial), 1)
+    if layer.config.get("padding", "valid") == "valid" or max(dilation) == 1:
+        return 0
+    around = ((width - 1) * wide for width, wide in zip(kernel, dilation, strict=True))
+    return channels * prod(n + more for n, more in zip(spatial, around, strict=True))
+
+
 def _conv(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = shapes[0]
     dims, (spatial, channels) = rank(layer), split(layer, shape)
@@ -41,11 +52,11 @@ def _conv(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     groups = number(layer, "groups", 1)
     weight = (*kernel, channels // groups, filters)
     outputs = slid(layer, spatial, kernel, numbers(layer, "strides", dims, 1))
-    flops = 2 * prod(weight) * prod(outputs)
-    return one(
-        joined(layer, shape, outputs, filters),
-        weights=_with_bias(layer, [weight], filters),
-        flops=flops,
+    return Effect(
+        (joined(layer, shape, outputs, filters),),
+        tuple(_with_bias(layer, [weight], filters)),
+        flops=2 * prod(weight) * prod(outputs),
+        scratch=_padded(layer, spatial, kernel, channels),
     )
 
 
@@ -86,10 +97,11 @@ def _depthwise(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     weight = (*kernel, channels, number(layer, "depth_multiplier", 1))
     width = channels * weight[-1]
     outputs = slid(layer, spatial, kernel, numbers(layer, "strides", dims, 1))
-    return one(
-        joined(layer, shape, outputs, width),
-        weights=_with_bias(layer, [weight], width),
+    return Effect(
+        (joined(layer, shape, outputs, width),),
+        tuple(_with_bias(layer, [weight], width)),
         flops=2 * prod(weight) * prod(outputs),
+        scratch=_padded(layer, spatial, kernel, channels),
     )
 
 
@@ -100,13 +112,13 @@ def _separable(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     depth = (*kernel, channels, number(layer, "depth_multiplier", 1))
     point = (*[1] * dims, channels * depth[-1], filters)
     outputs = slid(layer, spatial, kernel, numbers(layer, "strides", dims, 1))
-    effect = one(
-        joined(layer, shape, outputs, filters),
-        weights=_with_bias(layer, [depth, point], filters),
-        flops=2 * (prod(depth) + prod(point)) * prod(outputs),
-    )
     scratch = channels * depth[-1] * prod(outputs)
-    return Effect(effect.outputs, effect.weights, effect.flops, scratch)
+    return Effect(
+        (joined(layer, shape, outputs, filters),),
+        tuple(_with_bias(layer, [depth, point], filters)),
+        flops=2 * (prod(depth) + prod(point)) * prod(outputs),
+        scratch=scratch + _padded(layer, spatial, kernel, channels),
+    )
 
 
 def _pool(layer: Layer, shapes: Shapes, _: Run) -> Effect:
@@ -115,6 +127,8 @@ def _pool(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     window = numbers(layer, "pool_size", dims, 2)
     has_strides = layer.config.get("strides") is not None
     strides = numbers(layer, "strides", dims) if has_strides else window
+    if any(wide > max(n, _MOST_BESIDE) for n, wide in zip(spatial, window, strict=True)):
+        raise ValueError(window)  # TensorFlow goes over it all the same
     outputs = slid(layer, spatial, window, strides)
     return one(
         joined(layer, shape, outputs, channels), flops=prod(window) * prod(outputs) * channels
@@ -124,8 +138,9 @@ def _pool(layer: Layer, shapes: Shapes, _: Run) -> Effect:
 def _adaptive(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = shapes[0]
     channels = split(layer, shape)[1]
-    outputs = numbers(layer, "output_size", rank(layer))
-    return one(joined(layer, shape, outputs, channels), flops=size(shape))
+    found = joined(layer, shape, numbers(layer, "output_size", rank(layer)), channels)
+    # Keras gathers windows of two widths for each number that comes out
+    return Effect((found,), flops=size(shape), scratch=16 * size(found))
 
 
 def _global(layer: Layer, shapes: Shapes, _: Run) -> Effect:

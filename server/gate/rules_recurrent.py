@@ -24,9 +24,10 @@ def _cell(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
 
 def _cells(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
     """Return the same of a cell, or of cells one on the other."""
-    is_layer = layer.kind in _GATES  # what that is built with is held against its call elsewhere
-    if layer.built and not is_layer and layer.built != ((BATCH, width),):
+    if layer.built and layer.built != ((BATCH, width),):
         raise refused("build-config", "it is built for other inputs", where=layer.where)
+    if layer.kind in _GATES:
+        raise ValueError(layer.kind)  # a layer, which loops by itself
     if layer.kind != "StackedRNNCells":
         return _cell(layer, width)
     weights: list[Shape] = []
@@ -41,8 +42,9 @@ def _cells(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
 
 def _recurrent(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     batch, steps, width = shapes[0]
-    cell = layer.inner["cell"][0] if layer.kind == "RNN" else layer
-    weights, states = _cells(cell, width)
+    weights, states = (
+        _cells(layer.inner["cell"][0], width) if layer.kind == "RNN" else _cell(layer, width)
+    )
     sequence = is_on(layer, "return_sequences", default=False)
     outputs: list[Shape] = [(batch, steps, states[0]) if sequence else (batch, states[0])]
     if is_on(layer, "return_state", default=False):

@@ -11,6 +11,7 @@ from server.gate.effect import (
     axes,
     axis_of,
     broadcast,
+    is_on,
     joined,
     number,
     numbers,
@@ -20,6 +21,7 @@ from server.gate.effect import (
     split,
 )
 from server.gate.tree import Layer, Shape
+from server.gate.values import shape_of
 
 
 def same(_: Layer, shapes: Shapes, __: Run) -> Effect:
@@ -128,10 +130,23 @@ def _enlarge(layer: Layer, shapes: Shapes, _: Run) -> Effect:
 
 
 def _resize(layer: Layer, shapes: Shapes, _: Run) -> Effect:
-    (_height, _width), channels = split(layer, shapes[0])
+    (height, width), channels = split(layer, shapes[0])
     sizes = [number(layer, "height"), number(layer, "width")]
     shape = joined(layer, shapes[0], sizes, channels)
-    return one(shape, flops=8 * size(shape))
+    padded = 0
+    if is_on(layer, "pad_to_aspect_ratio", default=False):
+        padded = max(height, width * sizes[0] // sizes[1]) * max(
+            width, height * sizes[1] // sizes[0]
+        )
+    return Effect((shape,), (), 8 * size(shape), padded * channels)
+
+
+def _rescaled(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    shape = shapes[0]
+    told = [shape_of(layer.config.get(key)) for key in ("scale", "offset")]
+    if broadcast([shape, *told]) != shape:
+        raise ValueError(told)
+    return one(shape, flops=size(shape))
 
 
 def _embedding(layer: Layer, shapes: Shapes, _: Run) -> Effect:
@@ -140,11 +155,14 @@ def _embedding(layer: Layer, shapes: Shapes, _: Run) -> Effect:
 
 
 def _layer_scale(layer: Layer, shapes: Shapes, _: Run) -> Effect:
-    return one(shapes[0], weights=[(number(layer, "projection_dim"),)], flops=size(shapes[0]))
+    width = number(layer, "projection_dim")
+    if shapes[0][-1] != width:
+        raise ValueError(width)
+    return one(shapes[0], weights=[(width,)], flops=size(shapes[0]))
 
 
 _PASSING = (
-    *("Identity", "Masking", "Activation", "ELU", "LeakyReLU", "ReLU", "Softmax", "Rescaling"),
+    *("Identity", "Masking", "Activation", "ELU", "LeakyReLU", "ReLU", "Softmax"),
     *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast"),
     *("RandomBrightness", "Dropout", "AlphaDropout", "GaussianDropout", "GaussianNoise"),
     *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "ActivityRegularization"),
@@ -154,6 +172,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_PASSING, same),
     **dict.fromkeys(("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract"), _merge),
     "CustomScaleLayer": _merge,
+    "Rescaling": _rescaled,
     "Concatenate": concatenated,
     "Dot": _dot,
     "Flatten": _flatten,

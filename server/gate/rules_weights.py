@@ -1,5 +1,6 @@
 """Shapes and cost of dense layers, normalizations, attention and sound layers."""
 
+import re
 from math import prod
 from typing import Any
 
@@ -28,19 +29,30 @@ def _dense(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     return one((*front, units), weights=[*weights, *bias], flops=2 * prod(front) * width * units)
 
 
+_EQUATIONS = [
+    re.compile(form.replace("*", "([A-Za-z]+)"))
+    for form in (r"*,*->*", r"\.\.\.*,*->\.\.\.*", r"*\.\.\.,*->*\.\.\.")
+]
+
+
 def _einsum_dense(layer: Layer, shapes: Shapes, __: Run) -> Effect:
     """Follow the letters of an equation such as ``abc,cd->abd``."""
-    given, _, result = str(layer.config.get("equation")).replace(".", "").partition("->")
-    inputs, _, kernel = given.partition(",")
+    equation = str(layer.config.get("equation"))
+    parts = next(filter(None, (form.fullmatch(equation) for form in _EQUATIONS)), None)
+    if parts is None or any(len(set(part)) != len(part) for part in parts.groups()):
+        raise ValueError(equation)
+    inputs, kernel, result = parts.groups()
     shape = shapes[0]
     extra = len(shape) - len(inputs)  # what an ellipsis stands for
     if extra < 0:
         raise ValueError(shape)
-    at_end = str(layer.config.get("equation")).startswith("...")
+    at_end = equation.startswith("...")
     known = shape[extra:] if at_end else shape[: len(inputs)]
     sizes = dict(zip(inputs, known, strict=True))
     told = layer.config.get("output_shape")
     told = told if isinstance(told, list) else [told]
+    if len(told) != len(result) - (not at_end or extra == 0):
+        raise ValueError(told)  # Keras pairs the letters with the axes from the front
     for letter, axis in zip(reversed(result), reversed(told), strict=False):
         if letter not in sizes:
             sizes[letter] = int(axis)
@@ -50,6 +62,8 @@ def _einsum_dense(layer: Layer, shapes: Shapes, __: Run) -> Effect:
     outputs = (*spare, *inner) if at_end else (*inner, *spare)
     letters = layer.config.get("bias_axes") or ""
     bias = _bias_shape(result, letters, sizes) if letters else None
+    if bias and not at_end:
+        bias += (1,) * extra
     flops = 2 * prod(sizes.values()) * prod(spare)
     return one(outputs, weights=[weight, bias] if bias else [weight], flops=flops)
 
@@ -68,7 +82,7 @@ def _batch_norm(layer: Layer, shapes: Shapes, _: Run) -> Effect:
 
 def _layer_norm(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = shapes[0]
-    weight = tuple(shape[axis] for axis in axes(layer, "axis", len(shape), -1))
+    weight = tuple(shape[axis] for axis in sorted(axes(layer, "axis", len(shape), -1)))
     count = is_on(layer, "center", default=True) + is_on(layer, "scale", default=True)
     if layer.kind == "RMSNormalization" or is_on(layer, "rms_scaling", default=False):
         count = 1
@@ -81,7 +95,7 @@ def _normalization(layer: Layer, shapes: Shapes, _: Run) -> Effect:
         return one(shape, flops=2 * size(shape))
     axis = layer.config.get("axis", -1)
     kept: list[int] = [] if axis is None else axes(layer, "axis", len(shape), -1)
-    moments = tuple(shape[k] for k in kept)
+    moments = tuple(shape[k] for k in sorted(kept))
     return one(shape, weights=[moments, moments, ()], flops=2 * size(shape))
 
 
@@ -103,16 +117,18 @@ def _prelu(layer: Layer, shapes: Shapes, _: Run) -> Effect:
 
 def _attention(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     query, value = shapes[0], shapes[1]
+    key = shapes[2] if len(shapes) > 2 else value
     batch, steps, width = query
     __, length, depth = value
     additive = layer.kind == "AdditiveAttention"
     weights: list[Shape] = []
     if is_on(layer, "use_scale", default=additive):
-        weights.append((depth,) if additive else ())
-    if layer.config.get("score_mode") == "concat":
+        weights.append((width,) if additive else ())
+    concat = layer.config.get("score_mode") == "concat"
+    if concat:
         weights.append(())
     scores = (batch, steps, length)
-    work = size(scores) * (width if additive or len(weights) > 1 else 1)
+    work = size(scores) * (max(width, key[-1]) if additive or concat else 1)
     flops = 2 * size(scores) * (width + depth)
     return Effect(((batch, steps, depth), scores), tuple(weights), flops, work)
 

@@ -34,12 +34,16 @@ _NOTHING = (
     "lora_rank quantization_config gptq_unpacked_column_size weights input_tensor sparse ragged "
     "stateful renorm renorm_clipping use_gate sliding_window"
 )
+_FEW = "factor height_factor width_factor value_range fill_value"
 _CHECKS: dict[str, Check] = {
     **dict.fromkeys(_WHOLE.split(), values.whole),
     **dict.fromkeys(_WORDS.split(), values.word),
     **dict.fromkeys(_NOTHING.split(), values.nothing),
     "padding": values.word_or_whole,
-    "window": values.word_or_plain,
+    "window": values.word,
+    "seed": values.seed,
+    **dict.fromkeys(("mean", "variance"), values.plain),
+    **dict.fromkeys(_FEW.split(), values.few),
     "equation": values.equation,
     "bias_axes": values.axis_letters,
     "name": values.name,
@@ -81,9 +85,11 @@ def check_keys(kind: str, config: Any, known: frozenset[str], where: str) -> dic
 def _check(kind: str, key: str) -> Check:
     if kind == "InputLayer" and key == "dtype":
         return values.input_dtype
+    if kind == "Rescaling" and key in ("scale", "offset"):
+        return values.plain
     if found := _CHECKS.get(key):
         return found
-    return next((check for end, check in _ENDINGS.items() if key.endswith(end)), values.plain)
+    return next((check for end, check in _ENDINGS.items() if key.endswith(end)), values.number)
 
 
 def missing_key(key: str, where: str) -> Exception:

@@ -51,11 +51,14 @@ class Node:
         Every tensor that must be there before.
     key : Any
         What a tensor is indexed with; for ``GetItem`` alone.
+    beside : tuple of (str, Ref or Constant)
+        Masks and first states, by the argument's name, a dot and the place in it.
     """
 
     tensors: tuple[Ref | Constant, ...]
     needs: tuple[Ref, ...]
     key: Any = None
+    beside: tuple[tuple[str, Ref | Constant], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,8 @@ Check = Callable[[Any, str], Any]
 MAX_AXIS = (1 << 31) - 1
 _NAME_CHARS = 512
 _MANY = 64  # whole numbers for one key
+_FEW = 4
+_RANDOM = frozenset({"keras.random"})
 _WORD = re.compile(r"[a-z0-9_-]{1,32}")  # Keras makes letters small that are large
 _LETTERS = re.compile(r"[A-Za-z]{1,32}")
 _EQUATION = re.compile(r"[A-Za-z,.>-]{1,64}")
@@ -33,6 +35,37 @@ def plain(value: Any, where: str) -> Any:
     if isinstance(value, str):
         raise bad_value(value, where)
     return value
+
+
+def number(value: Any, where: str) -> Any:
+    """Return a number, a boolean or null: Keras would lay a list over whole tensors."""
+    value = plain(value, where)
+    if isinstance(value, list):
+        raise bad_value(value, where)
+    return value
+
+
+def few(value: Any, where: str) -> Any:
+    """Return a number, or at most four of them, as bounds and factors are."""
+    value = plain(value, where)
+    if isinstance(value, list) and (len(value) > _FEW or any(isinstance(k, list) for k in value)):
+        raise bad_value(value, where)
+    return value
+
+
+def seed(value: Any, where: str) -> Any:
+    """Return the seed of a random generator."""
+    if not isinstance(value, dict) or "module" not in value:
+        return number(value, where)
+    check_envelope(value, _RANDOM, where)
+    inner = value.get("config")
+    if value.get("class_name") != "SeedGenerator" or not isinstance(inner, dict):
+        raise bad_value(value, where)
+    for key, item in inner.items():
+        if key not in ("name", "seed"):
+            raise unknown_key(key, where)
+        (name if key == "name" else number)(item, where)
+    return None
 
 
 def array(value: dict[str, Any], where: str) -> Any:
@@ -84,9 +117,9 @@ def word_or_whole(value: Any, where: str) -> Any:
     return word(value, where) if isinstance(value, str) else whole(value, where)
 
 
-def word_or_plain(value: Any, where: str) -> Any:
-    """Return a short word, or numbers."""
-    return word(value, where) if isinstance(value, str) else plain(value, where)
+def word_or_number(value: Any, where: str) -> Any:
+    """Return a short word, or a number."""
+    return word(value, where) if isinstance(value, str) else number(value, where)
 
 
 def axis_letters(value: Any, where: str) -> Any:
@@ -153,6 +186,9 @@ def activation(value: Any, where: str) -> Any:
 def described(kind: str) -> Check:
     """Return the check of an initializer, a regularizer or a constraint."""
     classes, texts, modules = KINDS[kind]
+    checks: dict[str, Check] = {"dtype": dtype, "seed": seed, "axis": whole}
+    if kind == "initializer":
+        checks["value"] = plain  # lists are left out before Keras reads them
 
     def check(value: Any, where: str) -> Any:
         if value is None or (isinstance(value, str) and value in texts):
@@ -169,7 +205,7 @@ def described(kind: str) -> Check:
         for key, item in inner.items():
             if key not in keys:
                 raise unknown_key(key, where)
-            (dtype if key == "dtype" else word_or_plain)(item, f"{where}.{key}")
+            checks.get(key, word_or_number)(item, f"{where}.{key}")
         return value
 
     return check
@@ -202,6 +238,15 @@ def bad_value(value: Any, where: str) -> Exception:
     """Build the refusal of a value of a wrong type."""
     kind = type(value).__name__
     return refused("bad-value", f"a value of the type {kind} does not belong here", where=where)
+
+
+def shape_of(value: Any) -> tuple[int, ...]:
+    """Return the axes of numbers that are written as lists in lists."""
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)
 
 
 def _leaves(value: Any) -> list[Any]:

@@ -7,12 +7,13 @@ A ``.keras`` file is three members, one after the other, then their list, then t
 
 Nothing overlaps, nothing lies between, before or after. What Python's own reader makes of odd
 archives (names twice, bytes in front, a list that disagrees with the headers) never matters then.
+Python takes an end of 64 bits wherever one stands, so one is read here, too, and must agree.
 """
 
 import stat
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from server.errors import BadModel
@@ -47,6 +48,8 @@ class Member:
     ----------
     name : str
         As it is listed.
+    header : int
+        Where its header lies.
     start, packed : int
         Where its bytes lie and how many they are.
     size : int
@@ -58,6 +61,7 @@ class Member:
     """
 
     name: str
+    header: int
     start: int
     packed: int
     size: int
@@ -68,7 +72,6 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class _Entry:
     member: Member
-    header: int
     flags: int
     raw: bytes
 
@@ -89,7 +92,7 @@ def members(file: BinaryIO, size: int) -> dict[str, Member]:
     entries = _entries(exactly(file, start, stop - start), count)
     found: dict[str, Member] = {}
     at = 0
-    for entry in sorted(entries, key=lambda entry: entry.header):
+    for entry in sorted(entries, key=lambda entry: entry.member.header):
         member, at = _placed(file, entry, at, entries, start)
         if member.name in found:
             raise refused("zip-duplicate", "a name is there twice", where=member.name)
@@ -156,11 +159,19 @@ def _end(file: BinaryIO, size: int) -> tuple[int, int, int]:
     if comment:
         raise refused("trailing-bytes", "there are bytes after the archive's end")
     stop = at
-    if _MANY in (here, count) or _FAR in (length, start):
-        disk, first_disk, here, count, length, start, stop = _end_64(file, at)
+    if _MANY in (here, count) or _FAR in (length, start) or _has_locator(file, at):
+        narrow = (disk, first_disk, here, count, length, start)
+        *wide, stop = _end_64(file, at)
+        if any(told not in (_MANY, _FAR, meant) for told, meant in zip(narrow, wide, strict=True)):
+            raise refused("zip-layout", "the archive has two ends that differ")
+        disk, first_disk, here, count, length, start = wide
     if disk or first_disk or here != count or start + length != stop:
         raise refused("zip-layout", "the archive's list is not where its end says")
     return count, start, stop
+
+
+def _has_locator(file: BinaryIO, at: int) -> bool:
+    return at >= _LOCATOR.size and exactly(file, at - _LOCATOR.size, 4) == b"PK\x06\x07"
 
 
 def _end_64(file: BinaryIO, at: int) -> tuple[int, int, int, int, int, int, int]:
@@ -197,11 +208,13 @@ def _entries(listing: bytes, count: int) -> list[_Entry]:
         at += name_size + extra_size + comment_size
         if kind != b"PK\x01\x02" or at > len(listing) or disk:
             raise damaged()
+        if comment_size:
+            raise refused("zip-layout", "the archive's list holds more than its members")
         shown = name.decode("utf-8", "replace")
         size, packed, header = _wide(extra, shown, size, packed, header)
-        member = Member(shown, 0, packed, size, method, crc)
+        member = Member(shown, header, 0, packed, size, method, crc)
         _check_entry(member, flags, mode >> 16)
-        entries.append(_Entry(member, header, flags, name))
+        entries.append(_Entry(member, flags, name))
     if at != len(listing):
         raise refused("zip-layout", "the archive's list holds more than its members")
     return entries
@@ -254,7 +267,7 @@ def _placed(
 ) -> tuple[Member, int]:
     """Return a member with its place, and where the next one has to begin."""
     member = entry.member
-    if entry.header != at:
+    if member.header != at:
         raise refused("zip-layout", "members overlap or leave gaps", where=member.name)
     local = exactly(file, at, _LOCAL.size)
     kind, _, flags, method, _, _, crc, packed, size, name_size, extra_size = _LOCAL.unpack(local)
@@ -273,10 +286,11 @@ def _placed(
     start = at + _LOCAL.size + name_size + extra_size
     stop = start + member.packed
     if streamed:
-        following = min((e.header for e in entries if e.header > at), default=listing)
+        headers = (other.member.header for other in entries)
+        following = min((header for header in headers if header > at), default=listing)
         if following - stop not in _DESCRIPTORS:
             raise refused("zip-layout", "members overlap or leave gaps", where=member.name)
         stop = following
     if stop > listing:
         raise refused("zip-layout", "members overlap or leave gaps", where=member.name)
-    return Member(member.name, start, member.packed, member.size, member.method, member.crc), stop
+    return replace(member, start=start), stop

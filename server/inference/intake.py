@@ -25,7 +25,7 @@ from server.inference.sandbox import Rights
 from server.inference.sandbox_level import Sandbox
 from server.inference.verdicts import (
     code_of,
-    told_configuration,
+    told_reading,
     told_record,
     told_refusal,
     told_verdict,
@@ -201,7 +201,7 @@ class Intake:
         path = self._store.path(model.digest).resolve()
         rights = self._sandbox.rights(memory_bytes=_GATE_BYTES, read=[path])
         told = await self._ask("server.inference.gate_child", {"path": str(path)}, rights=rights)
-        verdict, judged = told_verdict(told.get("gate")), told_configuration(told.get("gate"))
+        verdict, judged = told_verdict(told.get("gate")), told_reading(told.get("gate"))
         config = {"path": str(path), "manifest": model.manifest, "judged": judged}
         load = self._load_onnx if told.get("format") == "onnx" else self._convert
         record = await load(path, config)

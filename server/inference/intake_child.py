@@ -22,7 +22,7 @@ from server.inference.selection import choose, keep
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Judge the file at `config["path"]` by `config["manifest"]`.
 
-    Its configuration must be the one whose SHA-256 is `config["judged"]`.
+    It must be read as the gate has read it, which `config["judged"]` tells.
     """
     manifest: Mapping[str, Any] = config["manifest"] or {}
     loaded = _load(Path(config["path"]), config.get("judged"))

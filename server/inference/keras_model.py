@@ -4,12 +4,11 @@ Imported in child processes only, after the gate has looked at the file. ``safe_
 net, not the first.
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import keras
 from keras.src.legacy.saving.legacy_h5_format import load_model_from_hdf5
 
 from server.errors import BadModel, ServerError
+from server.gate.reading import Placed, digest_of
 from server.gate.sniff import Format, sniff
 from server.inference.repair import OLD_HARD_SIGMOID, repair
 from server.inference.signatures import check_inputs
@@ -59,7 +59,7 @@ def load(path: Path, *, judged: str | None = None) -> KerasModel:
     path : Path
         The file.
     judged : str, optional
-        SHA-256 of the configuration that the gate has judged: the one that is read here must be
+        What the gate has judged, as `server.gate.reading` tells it: what is read here must be
         the same, however the file is made.
 
     Raises
@@ -102,7 +102,7 @@ class _RepairedFile(h5py.File):  # type: ignore[misc]  # h5py has no types
 
 def _load_h5(path: Path, judged: str | None) -> tuple[Any, list[str]]:
     with _RepairedFile(path, "r", locking=False) as file:
-        config = _parsed(file.attrs["model_config"], judged)
+        config = _parsed(file.attrs["model_config"], judged, ())
         repairs = repair(config, keras_version=_text(file.attrs.get("keras_version")))
         if repairs:
             file.config = config
@@ -113,18 +113,18 @@ def _text(value: Any) -> str | None:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _parsed(text: str | bytes, judged: str | None) -> Any:
+def _parsed(text: str | bytes, judged: str | None, members: Sequence[Placed]) -> Any:
     raw = text.encode() if isinstance(text, str) else text
-    if judged is not None and hashlib.sha256(raw).hexdigest() != judged:
+    if judged is not None and digest_of(raw, members) != judged:
         raise BadModel(
-            "the file holds two configurations, of which one was judged", reason="two-readings"
+            "the file can be read in two ways, of which one was judged", reason="two-readings"
         )
     return json.loads(raw)
 
 
 def _load_keras(path: Path, judged: str | None) -> tuple[Any, list[str]]:
     with zipfile.ZipFile(path) as archive:
-        config = _parsed(archive.read(_CONFIG), judged)
+        config = _parsed(archive.read(_CONFIG), judged, [*map(_placed, archive.infolist())])
         version = json.loads(archive.read(_METADATA)).get("keras_version")
         repairs = repair(config, keras_version=version)
         # Keras chooses its reader by the name's ending, and models are stored without one
@@ -135,6 +135,17 @@ def _load_keras(path: Path, judged: str | None) -> tuple[Any, list[str]]:
             else:
                 named.symlink_to(path.resolve())
             return keras.saving.load_model(named, compile=False, safe_mode=True), repairs
+
+
+def _placed(member: zipfile.ZipInfo) -> Placed:
+    return Placed(
+        member.filename,
+        member.header_offset,
+        member.compress_type,
+        member.compress_size,
+        member.file_size,
+        member.CRC,
+    )
 
 
 def _copy(archive: zipfile.ZipFile, target: Path, config: str) -> None:

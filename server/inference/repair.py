@@ -15,6 +15,10 @@ arguments that Keras 3 has not        left out where they say what Keras 3 does 
 ``hard_sigmoid`` before Keras 3       named `OLD_HARD_SIGMOID`: it was clip(0.2 x + 0.5, 0, 1), and
                                       is clip(x / 6 + 0.5, 0, 1)
 ``dtype`` of an initializer           left out: initial values are overwritten
+a list as initial values              zeros, for the same reason: laid over a large weight, a list
+                                      asks for far more memory than both
+a compiled model inside another       uncompiled: nothing is trained, and Keras would build its
+                                      metrics and its optimizer whatever their size
 NumPy values, precision policies      written as the number and the name that they stand for
 ====================================  =============================================================
 """
@@ -78,6 +82,9 @@ def repair(config: dict[str, Any], *, keras_version: str | None) -> list[str]:
     is_old = is_before_3(keras_version)
     done: dict[str, None] = {}
     for entry in _objects(config):
+        # the whole model is not compiled: it needs no copy of its file for that
+        if entry is not config and entry.pop("compile_config", None) is not None:
+            done["compiled model inside"] = None
         done |= dict.fromkeys(_mend_sequential(entry))
         if isinstance(entry["config"], dict):
             done |= dict.fromkeys(_mend_arguments(entry["class_name"], entry["config"]))
@@ -187,8 +194,12 @@ def _mend_values(config: dict[str, Any]) -> Iterator[str]:
         if key == "dtype" and value.get("class_name") in _POLICIES and "name" in inner:
             config[key] = inner["name"]
             yield "dtype: precision policy"
-        if key.endswith("_initializer") and inner.pop("dtype", None) is not None:
-            yield "initializer: dtype"
+        if key.endswith("_initializer"):
+            if inner.pop("dtype", None) is not None:
+                yield "initializer: dtype"
+            if isinstance(inner.get("value"), list | dict):
+                value |= {"class_name": "Zeros", "config": {}}
+                yield "initializer: list"
 
 
 def _mend_old(name: str, config: dict[str, Any]) -> Iterator[str]:

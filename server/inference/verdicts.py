@@ -32,9 +32,9 @@ def told_record(record: Any) -> dict[str, Any]:
     return record
 
 
-def told_configuration(told: Any) -> str | None:
-    """Take over which configuration the gate has judged; None where a format has none."""
-    digest = told.get("configuration") if isinstance(told, dict) else ""
+def told_reading(told: Any) -> str | None:
+    """Take over what the gate has read in a file; None where a format has but one reading."""
+    digest = told.get("reading") if isinstance(told, dict) else ""
     if digest is not None and not (isinstance(digest, str) and len(digest) == 64):
         raise WorkerFailed("the process that judged it answered nonsense")
     return digest

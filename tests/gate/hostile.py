@@ -30,6 +30,7 @@ from tests.gate.files import (
     tensor,
     zipped,
 )
+from tests.gate.hostile_costs import COSTS
 from tests.gate.onnx_files import external, loop, named, of_a_domain
 
 Attack = tuple[Callable[[], bytes], str]
@@ -479,4 +480,4 @@ BOMBS: dict[str, Attack] = {
     ),
     "ONNX that enlarges": (lambda: named("Tile", repeats=[2**40]), "cost-tensor"),
 }
-ATTACKS: dict[str, Attack] = {**CODES, **PLACES, **BOMBS}
+ATTACKS: dict[str, Attack] = {**CODES, **PLACES, **BOMBS, **COSTS}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from server.errors import BadModel
-from server.gate import cost
+from server.gate import counting
 from server.gate.config import ConfigReader
 from server.gate.effect import Effect
 from server.gate.layer_table import LAYERS, OPERATIONS
@@ -34,7 +34,7 @@ def effect(
     model = ConfigReader(is_old=False).model(sequential(given(4), entry)).model
     assert model is not None
     (_, found) = model.layers
-    return cost._Counter().run(found, tuple(shapes))
+    return counting.Counter().run(found, tuple(shapes))
 
 
 @pytest.mark.parametrize("case", [*CASES, *HEADS, *FIRST], ids=named)
@@ -86,8 +86,8 @@ def test_squeezing_leaves_the_batch() -> None:
 def test_every_class_of_the_tables_has_a_rule() -> None:
     cells = {"LSTMCell", "GRUCell", "SimpleRNNCell", "StackedRNNCells"}  # counted by their layer
     kinds = {*LAYERS, *(f"ops.{name}" for name in OPERATIONS)}
-    assert kinds - set(cost.RULES) == cells
-    assert set(cost.RULES) <= kinds
+    assert kinds - set(counting.RULES) == cells
+    assert set(counting.RULES) <= kinds
 
 
 @pytest.mark.parametrize(

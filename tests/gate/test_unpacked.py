@@ -31,7 +31,7 @@ def packed(path: Path, data: bytes, *, level: int = 1) -> Member:
     squeezed = zlib.compressobj(level, zlib.DEFLATED, -15)
     raw = squeezed.compress(data) + squeezed.flush()
     path.write_bytes(b"before" + raw + b"behind")
-    return Member("m", 6, len(raw), len(data), DEFLATED, zlib.crc32(data))
+    return Member("m", 0, 6, len(raw), len(data), DEFLATED, zlib.crc32(data))
 
 
 def test_bytes_of_any_place_are_those_that_were_packed(tmp_path: Path) -> None:
@@ -59,14 +59,14 @@ def test_every_length_is_read_whole(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize(("size", "change"), [(0, 1), (500, 1), (500, -1), (MIB, 1), (MIB, -1)])
 def test_another_size_than_declared_is_damaged(tmp_path: Path, size: int, change: int) -> None:
     member = packed(tmp_path / "m", bytes(size))
-    told = Member("m", 6, member.packed, size + change, DEFLATED, member.crc)
+    told = Member("m", 0, 6, member.packed, size + change, DEFLATED, member.crc)
     with open(tmp_path / "m", "rb") as file, pytest.raises(BadModel):
         Unpacked(file, told)
 
 
 def test_other_bytes_than_declared_are_damaged(tmp_path: Path) -> None:
     member = packed(tmp_path / "m", bytes(500))
-    told = Member("m", 6, member.packed, 500, DEFLATED, member.crc ^ 1)
+    told = Member("m", 0, 6, member.packed, 500, DEFLATED, member.crc ^ 1)
     with open(tmp_path / "m", "rb") as file, pytest.raises(BadModel):
         Unpacked(file, told)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from server.errors import WorkerFailed
-from server.inference.verdicts import told_configuration, told_verdict
+from server.inference.verdicts import told_reading, told_verdict
 
 TOLD = {"version": 1, "parameters": 15, "activations": 3, "largest": 3, "flops": 24, "layers": 2}
 
@@ -21,11 +21,11 @@ def test_a_verdict_that_is_none_is_a_fault_of_the_process(told: Any) -> None:
 
 
 def test_which_configuration_was_judged_is_taken_over() -> None:
-    assert told_configuration({"configuration": "a" * 64}) == "a" * 64
-    assert told_configuration({"configuration": None}) is None
+    assert told_reading({"reading": "a" * 64}) == "a" * 64
+    assert told_reading({"reading": None}) is None
 
 
-@pytest.mark.parametrize("told", [None, [], {"configuration": 5}, {"configuration": "a" * 63}])
+@pytest.mark.parametrize("told", [None, [], {"reading": 5}, {"reading": "a" * 63}])
 def test_what_is_no_digest_of_a_configuration_is_a_fault_of_the_process(told: Any) -> None:
     with pytest.raises(WorkerFailed):
-        told_configuration(told)
+        told_reading(told)

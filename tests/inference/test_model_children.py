@@ -107,9 +107,9 @@ async def test_a_model_that_stays_with_keras_leaves_the_file_empty(
 
 
 @pytest.mark.parametrize("name", ["shapes.keras", "old-gru.h5"])
-async def test_only_the_configuration_that_was_judged_is_built(judged: Judged, name: str) -> None:
+async def test_only_what_was_judged_is_built(judged: Judged, name: str) -> None:
     path = judged.folder / name
-    of_gate = gate.judge(path).configuration
+    of_gate = gate.judge(path).reading
     assert of_gate is not None
     assert (await judge(path, None, judged=of_gate))["engine"]["name"] == "keras"
     with pytest.raises(BadModel) as refused:

@@ -1,0 +1,61 @@
+"""Whether masks and first states fit a call, which is counted without them.
+
+TensorFlow lays one tensor over another wherever an axis of one of them is 1: a mask that has more
+than what it covers would make the result larger than was counted.
+"""
+
+from server.gate.effect import Shapes, broadcast
+from server.gate.tree import Shape
+
+_ATTENTION = frozenset({"Attention", "AdditiveAttention", "MultiHeadAttention"})
+_OF_QUERY = frozenset({"query_mask.0", "mask.0"})
+
+
+def fits(kind: str, name: str, shape: Shape, inputs: Shapes, outputs: Shapes) -> bool:
+    """Tell whether a tensor beside the inputs leaves a call as it was counted.
+
+    Parameters
+    ----------
+    kind : str
+        The layer's class.
+    name : str
+        The argument, a dot and the place in it.
+    shape : tuple of int
+        Of the tensor.
+    inputs, outputs : tuple of Shape
+        Of the call.
+    """
+    if name.startswith("initial_state"):
+        return _is_state(shape, inputs[0], outputs[0])
+    if kind in _ATTENTION:
+        return _is_attended(name, shape, outputs[-1])
+    if kind == "Softmax":
+        return broadcast([inputs[0], shape]) == inputs[0]
+    return any(_begins(given, shape) for given in inputs)
+
+
+def _is_state(shape: Shape, given: Shape, made: Shape) -> bool:
+    if len(shape) != len(given) - 1:
+        return False
+    if len(shape) == 2:  # numbers of units: with others than the layer's it cannot be called
+        return shape[0] == given[0]
+    picture = (made[0], *made[-len(shape) + 1 :])
+    return broadcast([picture, shape]) == picture
+
+
+def _is_attended(name: str, shape: Shape, scores: Shape) -> bool:
+    batch, *_, steps, length = scores
+    if name.startswith("attention_mask"):
+        return len(shape) in (3, 4) and _covers(scores, shape)
+    return shape in ((batch, steps if name in _OF_QUERY else length), (batch, 1))
+
+
+def _covers(scores: Shape, shape: Shape) -> bool:
+    shape = (shape[0], *[1] * (len(scores) - len(shape)), *shape[1:])
+    return broadcast([scores, shape]) == scores
+
+
+def _begins(given: Shape, shape: Shape) -> bool:
+    return len(shape) <= len(given) and all(
+        own in (1, axis) for own, axis in zip(shape, given, strict=False)
+    )

@@ -1,0 +1,287 @@
+"""Follow a model through its calls by shapes alone, and add up what they keep and cost.
+
+What a layer keeps must not depend on how it is called or built, as Keras makes its weights at the
+first of these; so one count serves all.
+"""
+
+from collections.abc import Sequence
+
+from server.gate.beside import fits
+from server.gate.config import input_shape
+from server.gate.effect import Effect, Rule, Shapes, size
+from server.gate.initial_values import made_by
+from server.gate.refusals import refused
+from server.gate.rules_conv import RULES as CONV
+from server.gate.rules_operations import RULES as OPERATIONS
+from server.gate.rules_operations import indexed
+from server.gate.rules_recurrent import RULES as RECURRENT
+from server.gate.rules_shape import RULES as SHAPE
+from server.gate.rules_weights import RULES as WEIGHTS
+from server.gate.tree import Constant, Layer, Model, Node, Ref, Shape
+from server.gate.values import MAX_AXIS
+
+RULES: dict[str, Rule] = {**CONV, **SHAPE, **WEIGHTS, **RECURRENT, **OPERATIONS}
+MAX_CALLS = 50_000
+MAX_VAIN = 20_000
+_MAX_RANK = 32
+# what a rule does with a shape or a setting that does not fit its layer
+_MISFITS = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError)
+
+
+class Counter:
+    """Counts one model; what was counted once is known."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, Shapes], Effect] = {}
+        self.made = 0  # additions and multiplications that initial values take
+        self._around: dict[int, Shapes] = {}  # weights of layers that hold another's kernel
+        self._ranks: dict[int, list[int]] = {}  # of what a model is called on
+
+    def run(self, layer: Layer, shapes: Shapes) -> Effect:
+        """Return what a call of a layer does."""
+        if (known := self._known.get((id(layer), shapes))) is None:
+            known = self._checked(layer, shapes, self._effect(layer, shapes))
+            self._known[id(layer), shapes] = known
+            if layer.kind == "SpectralNormalization":
+                self._around[id(layer)] = known.weights
+            self._check_built(layer, known)
+            self.made += made_by(layer, known.weights)
+        return known
+
+    def stored_twice(self) -> Shapes:
+        """Return kernels that stand in two places of a `.keras` file: inside and around."""
+        return tuple(max(weights[:-1], key=len) for weights in self._around.values())
+
+    def _effect(self, layer: Layer, shapes: Shapes) -> Effect:
+        if layer.model is not None:
+            return self._model(layer, layer.model, shapes)
+        if (rule := RULES.get(layer.kind)) is None:
+            raise refused("cost-unknown", "a cell outside of a recurrent layer", where=layer.where)
+        try:
+            return rule(layer, shapes, self.run)
+        except _MISFITS as error:
+            raise _misfit(layer) from error
+
+    def _checked(self, layer: Layer, shapes: Shapes, effect: Effect) -> Effect:
+        # before they grow further, for then the counting itself costs
+        if any(len(shape) > _MAX_RANK for shape in (*effect.outputs, *effect.weights)):
+            raise refused("cost-axis", f"a tensor has over {_MAX_RANK} axes", where=layer.where)
+        if any(axis > MAX_AXIS for shape in effect.outputs for axis in shape):
+            raise refused("cost-tensor", "an axis of a tensor is over 2^31", where=layer.where)
+        if any(axis < 1 for shape in effect.outputs for axis in shape):
+            raise _misfit(layer)
+        if any(axis < 0 for shape in effect.weights for axis in shape):
+            raise _misfit(layer)
+        held = [*map(size, effect.outputs), effect.largest]
+        if layer.model is None:
+            held.append(effect.scratch)
+        return Effect(
+            effect.outputs,
+            effect.weights,
+            effect.flops,
+            effect.scratch,
+            effect.calls,
+            max(held),
+        )
+
+    def _check_built(self, layer: Layer, effect: Effect) -> None:
+        """Hold the shapes that a layer is built with before its first call against the call."""
+        if layer.built and (weights := self.run(layer, layer.built).weights) != effect.weights:
+            kept = short(sum(map(size, weights)))
+            raise refused(
+                "build-config",
+                f"it is built with {kept} numbers, which is not what its call needs",
+                where=layer.where,
+            )
+
+    def _model(self, layer: Layer, model: Model, shapes: Shapes) -> Effect:
+        declared = self._declared(model) if shapes else ()
+        self._check_ranks(layer, declared or shapes, shapes)
+        own = _Sum(self, layer)
+        outputs = own.stack(model, shapes) if model.is_sequential else own.graph(model, shapes)
+        # it is built with its own shapes before it is called with others
+        if declared not in ((), shapes) and self.run(layer, declared).weights != own.weights():
+            raise refused("build-config", "it is built for other inputs", where=layer.where)
+        return own.effect(outputs)
+
+    def _check_ranks(self, layer: Layer, declared: Shapes, shapes: Shapes) -> None:
+        """Refuse tensors of which Keras would take away an axis, or to which it would add one."""
+        known = self._ranks.setdefault(id(layer), [len(shape) for shape in declared])
+        if any(len(shape) != rank for shape, rank in zip(shapes, known, strict=False)):
+            raise _misfit(layer)
+
+    def _declared(self, model: Model) -> Shapes:
+        if model.is_sequential:
+            return (model.declared,) if model.declared else ()
+        found = {layer.name: input_shape(layer) for layer in model.layers}
+        shapes = [found.get(ref.layer) for ref in model.inputs]
+        return tuple(shape for shape in shapes if shape) if all(shapes) else ()
+
+
+class _Sum:
+    """Adds up the calls inside a model."""
+
+    def __init__(self, counter: Counter, layer: Layer) -> None:
+        self._run = counter.run
+        self._layer = layer
+        self._weights: dict[int, Shapes] = {}
+        self._flops = self._numbers = self._largest = 0
+        self._calls = 1
+
+    def weights(self) -> Shapes:
+        """Return what all layers keep, each layer once."""
+        return tuple(shape for shapes in self._weights.values() for shape in shapes)
+
+    def effect(self, outputs: Shapes) -> Effect:
+        """Return the sum."""
+        return Effect(
+            outputs, self.weights(), self._flops, self._numbers, self._calls, self._largest
+        )
+
+    def stack(self, model: Model, shapes: Shapes) -> Shapes:
+        """Call each layer on what the one before it gave."""
+        if not shapes:
+            if model.declared is None:
+                raise refused(
+                    "no-signature",
+                    "the file does not say what the model's inputs are: build the model before "
+                    "saving it",
+                    where=self._layer.where,
+                )
+            shapes = (model.declared,)
+        self._largest = max(map(size, shapes))
+        for layer in model.layers:
+            shapes = shapes if layer.kind == "InputLayer" else self._call(layer, shapes)
+        return shapes
+
+    def graph(self, model: Model, shapes: Shapes) -> Shapes:
+        """Call each layer as soon as what it is called on is there."""
+        layers = {layer.name: layer for layer in model.layers}
+        order = _Order(model)
+        made = self._inputs(model, layers, shapes)
+        waiting: dict[str, list[Layer]] = {}
+        ready = [layer for layer in model.layers if layer.nodes]
+        while ready:
+            layer = ready.pop()
+            calls = made.setdefault(layer.name, [])
+            while len(calls) < len(layer.nodes):
+                node = layer.nodes[len(calls)]
+                if missing := [ref for ref in node.needs if not self._is_made(layers, made, ref)]:
+                    waiting.setdefault(missing[0].layer, []).append(layer)
+                    break
+                given = [self._tensor(layers, made, item) for item in node.tensors]
+                if layer.kind == "ops.GetItem":
+                    given = [self._part(layer, given, node.key)]
+                beside = [(k, self._tensor(layers, made, item)) for k, item in node.beside]
+                calls.append(self._call(layer, tuple(given), beside))
+                order.note(layer, node)
+                ready += waiting.pop(layer.name, [])
+        if waiting:
+            raise self._broken("some of its layers wait for each other")
+        if order.vain > MAX_VAIN:
+            raise self._broken("its layers stand behind those that they feed")
+        return tuple(self._tensor(layers, made, ref) for ref in model.outputs)
+
+    def _inputs(
+        self, model: Model, layers: dict[str, Layer], shapes: Shapes
+    ) -> dict[str, list[Shapes]]:
+        made: dict[str, list[Shapes]] = {}
+        for layer in model.layers:
+            if not layer.nodes:
+                if layer.kind != "InputLayer" or (shape := input_shape(layer)) is None:
+                    raise self._broken(f"the layer {layer.name!r} is called on nothing")
+                made[layer.name] = [(shape,)]
+        if any(ref.layer not in made for ref in model.inputs):
+            raise self._broken("its inputs are no input layers")
+        if shapes:
+            if len(shapes) != len(model.inputs):
+                raise self._broken("it is called on another number of tensors than it has inputs")
+            made |= {ref.layer: [(shape,)] for ref, shape in zip(model.inputs, shapes, strict=True)}
+        self._largest = max(size(shape) for ((shape,),) in made.values())
+        return made
+
+    def _call(
+        self, layer: Layer, shapes: Shapes, beside: Sequence[tuple[str, Shape]] = ()
+    ) -> Shapes:
+        effect = self._run(layer, shapes)
+        if not all(fits(layer.kind, name, shape, shapes, effect.outputs) for name, shape in beside):
+            raise _misfit(layer)
+        if self._weights.setdefault(id(layer), effect.weights) != effect.weights:
+            raise refused(
+                "shared-layer", "it is called on shapes that need other weights", where=layer.where
+            )
+        self._flops += effect.flops
+        self._numbers += effect.scratch + (0 if layer.model else sum(map(size, effect.outputs)))
+        self._largest = max(self._largest, effect.largest)
+        self._calls += effect.calls
+        if self._calls > MAX_CALLS:
+            raise refused("cost-calls", "layers are called too often", where=layer.where)
+        return effect.outputs
+
+    def _is_made(self, layers: dict[str, Layer], made: dict[str, list[Shapes]], ref: Ref) -> bool:
+        if ref.layer not in layers:
+            raise self._broken(f"the layer {ref.layer!r} is not there")
+        return _call_of(layers[ref.layer], ref.node) < len(made.get(ref.layer, ()))
+
+    def _tensor(
+        self, layers: dict[str, Layer], made: dict[str, list[Shapes]], item: Ref | Constant
+    ) -> Shape:
+        if isinstance(item, Constant):
+            return item.shape
+        if not self._is_made(layers, made, item):
+            raise self._broken(f"the layer {item.layer!r} is not called so often")
+        outputs = made[item.layer][_call_of(layers[item.layer], item.node)]
+        if item.tensor >= len(outputs):
+            raise self._broken(f"the layer {item.layer!r} has not so many outputs")
+        return outputs[item.tensor]
+
+    def _part(self, layer: Layer, given: list[Shape], key: object) -> Shape:
+        try:
+            return indexed(given[0], key)
+        except _MISFITS as error:
+            raise _misfit(layer) from error
+
+    def _broken(self, why: str) -> Exception:
+        return refused("broken-graph", why, where=self._layer.where)
+
+
+class _Order:
+    """How often Keras would try calls in vain.
+
+    It goes over a graph in the file's order, again and again, until everything is called.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._place = {layer.name: place for place, layer in enumerate(model.layers)}
+        self._pass: dict[str, int] = {}  # of the latest call of each layer
+
+    def note(self, layer: Layer, node: Node) -> None:
+        """Note a call whose needs are all noted."""
+        own = self._place[layer.name]
+        before = (self._pass.get(r.layer, 0) + (self._place[r.layer] > own) for r in node.needs)
+        self._pass[layer.name] = max([*before, self._pass.get(layer.name, 0)])
+
+    @property
+    def vain(self) -> int:
+        """How many tries there are, of all layers together."""
+        return sum(self._pass.values())
+
+
+def short(count: int) -> str:
+    """Return a count as a sentence tells it."""
+    return f"{min(count, 10**300):.3g}"  # a float holds no more
+
+
+def _call_of(layer: Layer, node: int) -> int:
+    """Return which call a reference means: models count the one that made them."""
+    if layer.model is None or node == 0:
+        return node
+    return node if layer.model.is_sequential and node < len(layer.nodes) else node - 1
+
+
+def _misfit(layer: Layer) -> Exception:
+    return refused(
+        "shape-mismatch",
+        f"the layer ({layer.kind}) cannot be applied to the shape that it is given",
+        where=layer.where,
+    )
