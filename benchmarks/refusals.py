@@ -4,9 +4,9 @@
 
 The server's own listener, over TLS, with one route that has no room; a second process asks, over
 several connections in turns. CPU milliseconds of a refusal, the lowest and the highest of the
-rounds: by the route, once it has a request of Quart's; by the application, before that; and without
-h11, as those are refused that come within a second of another. tests/web/test_turning_away.py
-proves the answers to be the same.
+rounds: by the route, once it has a request of Quart's; by the application, before that; and as the
+head arrives, as those are refused that come within a second of another.
+tests/web/test_turning_away.py proves the answers to be the same.
 """
 
 import argparse
@@ -35,7 +35,7 @@ _CONNECTIONS = 50
 _LONGEST_S = 120.0
 _BODIES = (1_000, 90_000)
 _PATH = "/v1/models/song/predictions"
-_WAYS = ("by the route", "by the application", "without h11")
+_WAYS = ("by the route", "by the application", "as the head arrives")
 
 
 def main() -> int:
@@ -61,7 +61,7 @@ def main() -> int:
 
 async def _round(folder: Path, way: str, *, size: int, requests: int) -> float:
     """Return the CPU milliseconds of one refusal."""
-    early._BUSY_S = 1.0 if way == "without h11" else 0.0
+    early._BUSY_S = 1.0 if way == _WAYS[-1] else 0.0
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.crt", folder / "server.key")
     sock = bind("127.0.0.1", 0)

@@ -25,6 +25,8 @@ def fits(kind: str, name: str, shape: Shape, inputs: Shapes, outputs: Shapes) ->
     inputs, outputs : tuple of Shape
         Of the call.
     """
+    if not inputs or not outputs:
+        return False
     if name.startswith("initial_state"):
         return _is_state(shape, inputs[0], outputs[0])
     if kind in _ATTENTION:

@@ -15,6 +15,7 @@ from server.gate.layer_table import (
     OPERATION_MODULE,
     OPERATIONS,
     TOLD,
+    UNSERVED,
 )
 from server.gate.nodes import nodes, refs
 from server.gate.refusals import refused, shown
@@ -155,9 +156,18 @@ def _known(entry: dict[str, Any], kind: str, where: str) -> frozenset[str] | Non
             return LAYERS[kind]
         if kind in OPERATIONS and module == OPERATION_MODULE:
             return OPERATIONS[kind]
-    in_h5 = kind in OPERATIONS and not has_module
-    reason, sentence = OPERATION_IN_H5 if in_h5 else TOLD.get(kind, CUSTOM)
+    told = TOLD.get(kind, CUSTOM)
+    if kind in OPERATIONS and not has_module:
+        told = OPERATION_IN_H5
+    elif told is CUSTOM and _is_of_keras(kind, module, registered):
+        told = UNSERVED
+    reason, sentence = told
     raise refused(reason, f"{shown(kind)}: {sentence}", where=where)
+
+
+def _is_of_keras(kind: str, module: str | None, registered: Any) -> bool:
+    home = module == LAYER_MODULE or (module or "").startswith("keras.src.ops.")
+    return home and kind.isidentifier() and kind[0] != "_" and registered in (None, kind)
 
 
 def _shape(value: Any, where: str) -> Shape | None:

@@ -197,7 +197,7 @@ class _Sum:
             if len(shapes) != len(model.inputs):
                 raise self._broken("it is called on another number of tensors than it has inputs")
             made |= {ref.layer: [(shape,)] for ref, shape in zip(model.inputs, shapes, strict=True)}
-        self._largest = max(size(shape) for ((shape,),) in made.values())
+        self._largest = max((size(shape) for ((shape,),) in made.values()), default=0)
         return made
 
     def _call(

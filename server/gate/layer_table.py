@@ -220,6 +220,10 @@ CUSTOM = (
     "it is no layer that this server knows: code of your own does not travel with a model; build "
     "the model of Keras layers and save it again",
 )
+UNSERVED = (
+    "unserved-layer",
+    "Keras has it, but it is not served: build the model of other layers and save it again",
+)
 OPERATION_IN_H5 = (
     "operation-in-h5",
     "the .h5 format cannot keep operations between layers: save the model as .keras",

@@ -15,6 +15,9 @@ def _activation(value: Any, where: str) -> Any:
     """Return an activation: a function by its name, or a layer without weights."""
     kind = value.get("class_name") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in ACTIVATION_LAYERS:
+        if isinstance(value, dict) and value.get("module") == LAYER_MODULE:
+            sentence = "this layer is no activation here: put it behind, as a layer of its own"
+            raise refused("activation", sentence, where=where)
         return values.activation(value, where)
     values.check_envelope(value, frozenset({LAYER_MODULE}), where)
     check_keys(kind, value.get("config"), LAYERS[kind], where)

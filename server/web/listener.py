@@ -16,7 +16,7 @@ from server.web import http1, http2
 from server.web.doors import Doors, caller_of
 from server.web.site import Site
 from server.web.strict import MAX_HEAD_BYTES
-from server.web.wire import BUFFER_BYTES, Wire
+from server.web.wire import Buffers, Wire
 from server.web.wire_server import WireServer
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ async def listen(
     serving: set[asyncio.Task[Any]] = set()
     opened: set[asyncio.Task[Any]] = set()
     loop = asyncio.get_running_loop()
-    buffer = memoryview(bytearray(BUFFER_BYTES))
+    buffers = Buffers()
 
     async def serve(wire: Wire) -> None:
         task = asyncio.current_task()
@@ -84,7 +84,7 @@ async def listen(
         await WireServer(ASGIWrapper(app), loop, config, worker, wire, state=state)
 
     def let_in(connection: socket.socket, caller: str) -> None:
-        opening = _shake_hands(connection, context, lambda: Wire(serve, buffer))
+        opening = _shake_hands(connection, context, lambda: Wire(serve, buffers))
         task = loop.create_task(opening)
         opened.add(task)
         task.add_done_callback(opened.discard)

@@ -1,8 +1,10 @@
-"""The bytes of one connection: read in large pieces, through one buffer for all connections.
+"""The bytes of one connection: read in large pieces, through two buffers for all connections.
 
 asyncio's own streams (3.11 to 3.13) take TLS records of 16 KiB one by one, each from an allocation
 of 256 KiB, join them, copy them into a buffer and out of it again, and give 64 KiB at a time. Here
-the records are decrypted side by side into one buffer, and what came is copied out once.
+the records are decrypted side by side into one buffer, and what came is copied out once. Before it
+is decrypted it lies in another: asyncio has 256 KiB for each connection, of which a client that is
+silent needs nothing, and which have left the processor's caches whenever a client speaks.
 
 Who waits for a request is woken by one pass of the event loop, and answers in another. A protocol
 that can tell an answer by the first bytes of a request may look at them as they arrive; the rest of
@@ -21,6 +23,27 @@ _AT_ONCE = 4  # requests that are answered so before others get their turn
 FirstLook = Callable[[bytes], tuple[bytes, int] | None]
 
 
+class Buffers:
+    """Where bytes arrive, of every connection of an event loop: each is emptied at once.
+
+    Attributes
+    ----------
+    plain : memoryview
+        For what was decrypted.
+    """
+
+    def __init__(self) -> None:
+        self.plain = memoryview(bytearray(BUFFER_BYTES))
+        self._sealed = bytearray(BUFFER_BYTES)
+
+    def take_over(self, transport: asyncio.BaseTransport) -> None:
+        """Have TLS receive into the shared buffer (3.11 to 3.13), from which it copies at once."""
+        tls: Any = getattr(transport, "_ssl_protocol", None)
+        if len(getattr(tls, "_ssl_buffer", b"")) == BUFFER_BYTES:
+            tls._ssl_buffer = self._sealed
+            tls._ssl_buffer_view = memoryview(self._sealed)
+
+
 class Wire(asyncio.BufferedProtocol):
     """One connection; reads and writes like a pair of asyncio's streams.
 
@@ -28,8 +51,8 @@ class Wire(asyncio.BufferedProtocol):
     ----------
     serve : coroutine function
         Serves the connection; runs in a task of its own.
-    buffer : memoryview
-        Where bytes arrive; every connection of an event loop may share it.
+    buffers : Buffers
+        Where bytes arrive.
 
     Attributes
     ----------
@@ -39,10 +62,11 @@ class Wire(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, serve: Callable[["Wire"], Coroutine[Any, Any, None]], buffer: memoryview
+        self, serve: Callable[["Wire"], Coroutine[Any, Any, None]], buffers: Buffers
     ) -> None:
         self._serve = serve
-        self._buffer = buffer
+        self._buffers = buffers
+        self._buffer = buffers.plain
         self._transport: Transport | None = None
         self._unread: list[bytes] = []
         self._unread_bytes = 0
@@ -66,6 +90,7 @@ class Wire(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to serve."""
         self._transport = cast(Transport, transport)
+        self._buffers.take_over(transport)
         asyncio.get_running_loop().create_task(self._serve(self))
 
     def get_buffer(self, sizehint: int) -> memoryview:

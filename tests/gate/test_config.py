@@ -180,7 +180,10 @@ def test_what_keras_does_not_write_is_refused(tmp_path: Path, inner: Config, exp
     ("around", "expected"),
     [
         ({"class_name": 5}, "bad-value"),
-        ({"class_name": "Mine"}, "custom-layer"),
+        ({"class_name": "Mine"}, "unserved-layer"),
+        ({"module": "keras.src.ops.nn", "class_name": "Relu"}, "unserved-layer"),
+        ({"class_name": "Mine", "registered_name": "mine>Mine"}, "custom-layer"),
+        ({"module": "mine", "class_name": "Mine"}, "custom-layer"),
         ({"class_name": "__lambda__"}, "custom-layer"),
         ({"class_name": "__typespec__"}, "custom-layer"),
         ({"module": "keras.utils"}, "custom-layer"),
@@ -241,7 +244,7 @@ def test_axes_of_a_bias_are_letters(tmp_path: Path, axes: Any) -> None:
         ("KerasLayer", "foreign-layer", "another library"),
         ("StringLookup", "lookup-layer", "callers"),
         ("TextVectorization", "lookup-layer", "callers"),
-        ("MyLayer", "custom-layer", "your own"),
+        ("MyLayer", "unserved-layer", "other layers"),
     ],
 )
 def test_code_in_a_model_is_refused_with_what_to_do(
@@ -521,7 +524,7 @@ def test_odd_metadata_is_refused(tmp_path: Path, version: bytes) -> None:
 
 def test_a_layer_of_a_known_network_is_read_from_its_home_only(tmp_path: Path) -> None:
     scale = layer("LayerScale", "scale", init_values=0.1, projection_dim=4)
-    assert reason(tmp_path, keras_file(sequential(given(4), scale), (4,))) == "custom-layer"
+    assert reason(tmp_path, keras_file(sequential(given(4), scale), (4,))) == "unserved-layer"
     scale |= {"module": "keras.src.applications.convnext", "registered_name": "LayerScale"}
     assert judged(tmp_path, keras_file(sequential(given(4), scale), (4,))).cost.parameters == 4
 

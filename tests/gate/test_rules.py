@@ -147,6 +147,9 @@ BAD: list[tuple[str, dict[str, Any], Any]] = [
     ("MultiHeadAttention", {"num_heads": 2, "key_dim": 3, "attention_axes": [9]}, [(1, 5, 4)]),
     ("SpectralNormalization", {"layer": rule_cases._inner("Flatten")}, [(1, 5, 4)]),
     ("Embedding", {"input_dim": -1, "output_dim": 3}, [(1, 5)]),
+    ("MaxPooling1D", {"pool_size": 9 * 10**8, "strides": 1, "padding": "same"}, [(1, 4, 8)]),
+    ("EinsumDense", {"equation": "ab,bc", "output_shape": 6}, [(1, 4)]),
+    ("EinsumDense", {"equation": "...ab,bc->...ac", "output_shape": [2, 3, 4]}, [(1, 5, 4)]),
 ]
 
 

@@ -178,3 +178,30 @@ def test_what_needs_no_repair_stays_as_it_is(version: str | None) -> None:
 )
 def test_nonsense_is_left_to_keras(config: dict[str, Any]) -> None:
     repair(config, keras_version="2.2.4")
+
+
+def test_a_model_inside_is_uncompiled_and_the_whole_one_left() -> None:
+    compiled = {"optimizer": "adam", "metrics": [layer("MeanIoU", num_classes=10**6)]}
+    inner = {**sequential(layer("Dense")), "compile_config": compiled}
+    wrapped = layer("TimeDistributed", layer={**copy.deepcopy(inner), "name": "wrapped"})
+    config = {**sequential(inner, wrapped), "compile_config": compiled}
+    assert repair(config, keras_version="3.15.1") == ["compiled model inside"]
+    assert "compile_config" not in inner
+    assert "compile_config" not in wrapped["config"]["layer"]
+    assert config["compile_config"] == compiled
+
+
+@pytest.mark.parametrize("name", ["Constant", "constant"])
+def test_a_list_of_initial_values_becomes_zeros(name: str) -> None:
+    for value in ([[0.0]] * 9, {"class_name": "__numpy__", "config": {}}):
+        start = {"module": "keras.initializers", "class_name": name, "config": {"value": value}}
+        dense = layer("Dense", kernel_initializer=start)
+        assert repair(sequential(dense), keras_version="3.15.1") == ["initializer: list"]
+        assert start == {"module": "keras.initializers", "class_name": "Zeros", "config": {}}
+
+
+def test_one_initial_value_stays() -> None:
+    start = {"class_name": "Constant", "config": {"value": 0.5}}
+    config = sequential(layer("InputLayer"), layer("Dense", kernel_initializer=start))
+    assert repair(config, keras_version="3.15.1") == []
+    assert start == {"class_name": "Constant", "config": {"value": 0.5}}

@@ -21,7 +21,7 @@ from server.web.body import Pace
 from server.web.connection import StreamedRequest
 from server.web.direct import DirectRoutes
 from server.web.site import Site, build_site
-from server.web.wire import BUFFER_BYTES, Wire
+from server.web.wire import Buffers, Wire
 from server.web.wire_server import WireServer
 
 Answer = tuple[int, dict[str, str], Any]
@@ -116,11 +116,11 @@ class Listening:
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         """Run it, with one client that has 20 s."""
         http1.install()
-        buffer = memoryview(bytearray(BUFFER_BYTES))
+        buffers = Buffers()
         loop = asyncio.get_running_loop()
         serving, trusting = self._tls()
         server = await loop.create_server(
-            lambda: Wire(self._serve, buffer),
+            lambda: Wire(self._serve, buffers),
             *("127.0.0.1", 0),
             ssl=serving,
             ssl_shutdown_timeout=0.1 if serving else None,
@@ -187,7 +187,7 @@ async def _never(_: Wire) -> None:
 
 def unconnected() -> ConnectionState:
     """Return what a protocol of HTTP/1.1 is told of a connection that there is not."""
-    return ConnectionState({http1.WIRE: Wire(_never, memoryview(b""))})
+    return ConnectionState({http1.WIRE: Wire(_never, Buffers())})
 
 
 def post(path: str, body: bytes, *more: str) -> bytes:

@@ -2,12 +2,15 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from server.web.wire import BUFFER_BYTES, Wire
+from server.web.wire import BUFFER_BYTES, Buffers, Wire
 
 MIB = 1 << 20
 Client = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -30,8 +33,8 @@ async def joined(
             wire.close()
 
     loop = asyncio.get_running_loop()
-    buffer = memoryview(bytearray(BUFFER_BYTES))
-    server = await loop.create_server(lambda: Wire(kept, buffer), "127.0.0.1", 0)
+    buffers = Buffers()
+    server = await loop.create_server(lambda: Wire(kept, buffers), "127.0.0.1", 0)
     client = await asyncio.open_connection(*server.sockets[0].getsockname())
     try:
         await ask(client)
@@ -70,8 +73,8 @@ async def test_connections_that_share_the_buffer_keep_apart() -> None:
         wire.close()
 
     loop = asyncio.get_running_loop()
-    buffer = memoryview(bytearray(BUFFER_BYTES))
-    server = await loop.create_server(lambda: Wire(kept, buffer), "127.0.0.1", 0)
+    buffers = Buffers()
+    server = await loop.create_server(lambda: Wire(kept, buffers), "127.0.0.1", 0)
 
     async def ask(letter: bytes) -> None:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -213,3 +216,37 @@ async def test_a_client_that_leaves_is_not_skipped() -> None:
         assert await client[0].read() == b"no "
 
     await joined(serve, ask)
+
+
+async def test_connections_with_tls_receive_into_one_buffer(certificates: Path) -> None:
+    wires: list[Wire] = []
+    received: list[bytes] = []
+
+    async def kept(wire: Wire) -> None:
+        wires.append(wire)
+        received.append(await read_all(wire))
+        wire.close()
+
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificates / "server.crt", certificates / "server.key")
+    trusting = ssl.create_default_context(cafile=certificates / "ca.pem")
+    loop, buffers = asyncio.get_running_loop(), Buffers()
+    server = await loop.create_server(
+        lambda: Wire(kept, buffers), "127.0.0.1", 0, ssl=serving, ssl_shutdown_timeout=0.1
+    )
+    address = server.sockets[0].getsockname()
+    clients = [await asyncio.open_connection(*address, ssl=trusting) for _ in range(2)]
+    while len(wires) < len(clients):
+        await asyncio.sleep(0)
+    held = {id(cast(Any, wire._connected)._ssl_protocol._ssl_buffer) for wire in wires}
+    assert len(held) == 1
+    for k in range(100):
+        for number, (_, writer) in enumerate(clients):
+            writer.write(bytes([number]) * (700 * k))
+            await writer.drain()
+    for _, writer in clients:
+        writer.close()
+    for wire in wires:
+        await wire.wait_closed()
+    server.close()
+    assert sorted(received) == [bytes([k]) * (700 * 4950) for k in range(len(clients))]

@@ -1,0 +1,84 @@
+"""server/gate/beside.py: what stands beside the inputs of a call may not make it larger."""
+
+from pathlib import Path
+
+import pytest
+
+from server.gate.beside import fits
+from server.gate.tree import Shape
+from tests.gate.files import called, functional, given, judged, keras_file, layer, reason, tensor
+
+SOUND, MADE = ((1, 5, 4),), ((1, 3),)
+PICTURES, PICTURE = ((1, 6, 9, 9, 2),), ((1, 7, 7, 8),)
+FRAMES = ((1, 6, 7, 7, 8),)
+QUERY, SCORES = ((1, 5, 4), (1, 6, 4)), ((1, 5, 4), (1, 2, 5, 6))
+PLAIN = ((1, 5, 4), (1, 5, 6))  # of Attention, which has no heads
+
+GOOD = [
+    ("LSTM", "initial_state.0", (1, 3), SOUND, MADE),
+    ("ConvLSTM2D", "initial_state.1", (1, 7, 7, 8), PICTURES, PICTURE),
+    ("ConvLSTM2D", "initial_state.1", (1, 7, 7, 8), PICTURES, FRAMES),
+    ("LSTM", "mask.0", (1, 5), SOUND, MADE),
+    ("TimeDistributed", "mask.0", (1, 5), SOUND, MADE),
+    ("Softmax", "mask.0", (1, 1, 4), SOUND, SOUND),
+    ("MultiHeadAttention", "query_mask.0", (1, 5), QUERY, SCORES),
+    ("MultiHeadAttention", "value_mask.0", (1, 6), QUERY, SCORES),
+    ("MultiHeadAttention", "key_mask.0", (1, 1), QUERY, SCORES),
+    ("MultiHeadAttention", "attention_mask.0", (1, 5, 6), QUERY, SCORES),
+    ("MultiHeadAttention", "attention_mask.0", (1, 1, 1, 6), QUERY, SCORES),
+    ("Attention", "mask.0", (1, 5), QUERY, PLAIN),
+    ("Attention", "mask.1", (1, 6), QUERY, PLAIN),
+    ("Functional", "mask.0", (1, 6), QUERY, MADE),
+]
+BAD = [
+    ("LSTM", "initial_state.0", (1, 9, 3), SOUND, MADE),
+    ("LSTM", "initial_state.0", (9, 3), SOUND, MADE),
+    ("ConvLSTM2D", "initial_state.0", (1, 7, 70, 8), PICTURES, PICTURE),
+    ("LSTM", "mask.0", (1, 9), SOUND, MADE),
+    ("GlobalAveragePooling1D", "mask.0", (1, 5, 4, 1), SOUND, MADE),
+    ("Softmax", "mask.0", (1, 9, 1, 1), SOUND, SOUND),
+    ("Softmax", "mask.0", (7, 1, 1), SOUND, SOUND),
+    ("MultiHeadAttention", "query_mask.0", (1, 6), QUERY, SCORES),
+    ("MultiHeadAttention", "value_mask.0", (1, 5), QUERY, SCORES),
+    ("MultiHeadAttention", "attention_mask.0", (1, 6), QUERY, SCORES),
+    ("MultiHeadAttention", "attention_mask.0", (1, 50, 6), QUERY, SCORES),
+    ("MultiHeadAttention", "attention_mask.0", (1, 9, 5, 6), QUERY, SCORES),
+    ("Attention", "mask.1", (1, 5), QUERY, PLAIN),
+    ("Functional", "initial_state.0", (1, 3), (), MADE),
+    ("Functional", "mask.0", (1, 3), SOUND, ()),
+]
+Case = tuple[str, str, Shape, tuple[Shape, ...], tuple[Shape, ...]]
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_what_covers_its_input_fits(case: Case) -> None:
+    assert fits(*case)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_would_make_a_call_larger_does_not(case: Case) -> None:
+    assert not fits(*case)
+
+
+def test_a_layer_with_a_first_state_and_a_mask_is_let_through(tmp_path: Path) -> None:
+    lstm = called(
+        layer("LSTM", "l", units=2),
+        tensor("given"),
+        initial_state=[tensor("h"), tensor("c")],
+        mask=tensor("m"),
+    )
+    graph = functional(
+        *(given(5, 4), given(2, name="h"), given(2, name="c"), given(5, name="m"), lstm),
+        inputs=[[name, 0, 0] for name in ("given", "h", "c", "m")],
+        outputs=["l", 0, 0],
+    )
+    assert judged(tmp_path, keras_file(graph, (4, 8), (2, 8), (8,))).cost.parameters == 56
+
+
+def test_a_call_on_a_state_alone_is_refused(tmp_path: Path) -> None:
+    graph = functional(
+        given(4),
+        called(layer("LSTM", "l", units=2), initial_state=[tensor("given")]),
+        outputs=["l", 0, 0],
+    )
+    assert reason(tmp_path, keras_file(graph, (0,))) == "shape-mismatch"
