@@ -66,11 +66,10 @@ def two_lists() -> bytes:
     wide = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 3, 3, len(listing), hidden_at)
     locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, hidden_at + len(listing), 1)
     comment = listing + wide + locator
-    listing = bytearray(listing)
-    struct.pack_into("<H", listing, at + 32, len(comment))
+    listing = listing[: at + 32] + struct.pack("<H", len(comment)) + listing[at + 34 :]
     fields = list(struct.unpack("<4s4H2IH", end))
     fields[5] = len(listing) + len(comment)
-    return data[:start] + bytes(listing) + comment + struct.pack("<4s4H2IH", *fields)
+    return data[:start] + listing + comment + struct.pack("<4s4H2IH", *fields)
 
 
 def two_ends() -> bytes:

@@ -177,3 +177,15 @@ def test_a_model_inside_that_was_trained_is_let_through(tmp_path: Path) -> None:
         file["optimizer/vars/1"] = np.zeros((), np.float32)
     content["model.weights.h5"] = buffer.getvalue()
     assert judged(tmp_path, zipped(content)).cost.parameters == 15
+
+
+@pytest.mark.parametrize("value", [["a"] * 65, [[False]]])
+def test_long_lists_beside_an_old_call_are_refused(tmp_path: Path, value: Any) -> None:
+    dense = {**DENSE, "name": "dense", "inbound_nodes": [[["given", 0, 0, {"mask": value}]]]}
+    graph = functional(given(4), dense, outputs=["dense", 0, 0])
+    assert reason(tmp_path, keras_file(graph, *SMALL_WEIGHTS)) == "bad-value"
+
+
+def test_a_layer_with_weights_is_no_activation(tmp_path: Path) -> None:
+    data = with_layer("Dense", 4, units=3, activation=layer("PReLU", "p"))
+    assert reason(tmp_path, data) == "activation"

@@ -324,3 +324,12 @@ def test_any_bytes_after_a_zip_signature_are_refused(
     tmp_path_factory: pytest.TempPathFactory, tail: bytes
 ) -> None:
     assert reason(tmp_path_factory.getbasetemp(), LOCAL + tail) is not None
+
+
+def test_a_comment_in_the_list_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members().items():
+            archive.writestr(name, data)
+        archive.infolist()[-1].comment = b"PK"
+    assert reason(tmp_path, buffer.getvalue()) == "zip-layout"
