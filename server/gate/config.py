@@ -12,12 +12,11 @@ from server.gate.layer_table import (
     MODEL_MODULES,
     MODELS,
     OPERATION_IN_H5,
-    OPERATION_MODULE,
-    OPERATIONS,
     TOLD,
     UNSERVED,
 )
 from server.gate.nodes import nodes, refs
+from server.gate.operation_table import MODULE_OF, OPERATIONS
 from server.gate.refusals import refused, shown
 from server.gate.schema import WRAPPED, check_keys
 from server.gate.tree import BATCH, OPEN, Layer, Model, Shape
@@ -94,7 +93,8 @@ class ConfigReader:
         checked = check_keys(kind, config, known, where)
         if sum(checked.get(key) is not None for key in _INPUT_SHAPES) > 1:
             raise refused("bad-value", "an input has one shape", where=where)
-        kind = f"ops.{kind}" if entry.get("module") == OPERATION_MODULE else kind
+        if entry.get("module") == MODULE_OF.get(kind, LAYER_MODULE) != LAYER_MODULE:
+            kind = f"ops.{kind}"
         if self._is_old and kind in ("GRU", "GRUCell"):
             checked.setdefault("reset_after", False)
         inner = {
@@ -154,7 +154,7 @@ def _known(entry: dict[str, Any], kind: str, where: str) -> frozenset[str] | Non
         in_legacy = not has_module and kind not in APPLICATIONS
         if kind in LAYERS and (in_legacy or module == home):
             return LAYERS[kind]
-        if kind in OPERATIONS and module == OPERATION_MODULE:
+        if kind in OPERATIONS and module == MODULE_OF[kind]:
             return OPERATIONS[kind]
     told = TOLD.get(kind, CUSTOM)
     if kind in OPERATIONS and not has_module:

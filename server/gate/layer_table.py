@@ -19,7 +19,6 @@ APPLICATIONS = {
     "StochasticDepth": "keras.src.applications.convnext",
     "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
 }
-OPERATION_MODULE = "keras.src.ops.numpy"
 
 COMMON = frozenset(
     {
@@ -149,34 +148,6 @@ _KEYS = {
     "CustomScaleLayer": "scale",
 }
 LAYERS = {name: COMMON | frozenset(keys.split()) for name, keys in _KEYS.items()}
-
-_UNARY = (
-    "Absolute Abs Negative Square Sqrt Exp Expm1 Log Log10 Log1p Log2 Sin Cos Tan Tanh Sign Floor "
-    "Ceil Reciprocal Isnan Isfinite NanToNum LogicalNot"
-)
-_BINARY = (
-    "Add Subtract Multiply Divide TrueDivide DivideNoNan FloorDivide Power Maximum Minimum Mod "
-    "Greater GreaterEqual Less LessEqual Equal NotEqual LogicalAnd LogicalOr Matmul"
-)
-UNARY = frozenset(_UNARY.split())
-BINARY = frozenset(_BINARY.split())
-REDUCTIONS = frozenset({"Mean", "Max", "Min", "Sum", "Prod", "Var", "Std"})
-# of keras.ops, when they are used on the tensors of a functional model
-OPERATIONS = {
-    name: frozenset({"name", "trainable", "dtype", *keys.split()})
-    for name, keys in {
-        **dict.fromkeys((*UNARY, *BINARY), "nan posinf neginf"),
-        **dict.fromkeys(REDUCTIONS, "axis keepdims initial"),
-        "Clip": "x_min x_max",
-        "Reshape": "newshape",
-        "Transpose": "axes",
-        "ExpandDims": "axis",
-        "Squeeze": "axis",
-        "Concatenate": "axis",
-        "Stack": "axis",
-        "GetItem": "",
-    }.items()
-}
 
 # what people save without knowing that it is code; the sentence says what to do instead
 TOLD: dict[str, tuple[str, str]] = {

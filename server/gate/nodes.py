@@ -10,7 +10,7 @@ from server.gate.tree import Constant, Node, Ref
 _TENSOR = "__keras_tensor__"
 _ARRAYS = ("__numpy__", "__tensor__", "__tuple__")
 # by which layers and operations take tensors, in the order in which they take them
-_NAMES = ("inputs", "sequences", "x", "xs", "x1", "x2", "query", "value", "key")
+_NAMES = ("inputs", "sequences", "condition", "x", "xs", "x1", "x2", "query", "value", "key")
 _INDEX = ("__slice__", "__ellipsis__")
 _MAX_TENSOR = 1000
 _MANY = 64  # values of one argument

@@ -2,8 +2,19 @@
 
 from typing import Any
 
-from server.gate.effect import Effect, Rule, Run, Shapes, axes, axis_of, broadcast, one, size
-from server.gate.layer_table import BINARY, REDUCTIONS, UNARY
+from server.gate.effect import (
+    Effect,
+    Rule,
+    Run,
+    Shapes,
+    axes,
+    axis_of,
+    broadcast,
+    number,
+    one,
+    size,
+)
+from server.gate.operation_table import BINARY, REDUCTIONS, UNARY
 from server.gate.rules_shape import concatenated, reshaped, same
 from server.gate.tree import Layer, Shape
 
@@ -41,6 +52,17 @@ def _transposed(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     if sorted(order) != list(range(len(shape))):
         raise ValueError(order)
     return one(shape[axis] for axis in order)
+
+
+def _swapped(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    shape = list(shapes[0])
+    first, second = (axis_of(number(layer, key), len(shape)) for key in ("axis1", "axis2"))
+    shape[first], shape[second] = shape[second], shape[first]
+    return one(shape)
+
+
+def _raveled(_: Layer, shapes: Shapes, __: Run) -> Effect:
+    return one((size(shapes[0]),))
 
 
 def _expanded(layer: Layer, shapes: Shapes, _: Run) -> Effect:
@@ -111,6 +133,9 @@ RULES: dict[str, Rule] = {
     "ops.Matmul": _matmul,
     **dict.fromkeys((f"ops.{name}" for name in REDUCTIONS), _reduced),
     "ops.Clip": same,
+    "ops.Where": _joined,
+    "ops.Ravel": _raveled,
+    "ops.Swapaxes": _swapped,
     "ops.Reshape": _reshape,
     "ops.Transpose": _transposed,
     "ops.ExpandDims": _expanded,

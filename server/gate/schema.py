@@ -30,7 +30,7 @@ _WHOLE = (
     "key_dim value_dim output_shape attention_axes shared_axes noise_shape batch_size "
     "depth_multiplier output_padding fft_length sequence_stride sequence_length num_mel_bins "
     "frame_length frame_step query_shape key_shape value_shape batch_shape batch_input_shape shape "
-    "power_iterations build_input_shape projection_dim"
+    "power_iterations build_input_shape projection_dim axis1 axis2 shift decimals"
 )
 _WORDS = "data_format interpolation merge_mode score_mode mode fill_mode scaling"
 _NOTHING = (

@@ -1,11 +1,12 @@
 """Ask Keras what comes out of the cases: `python -m tests.gate.against_keras`, answers as JSON."""
 
+import importlib
 import json
 from typing import Any
 
 import keras
-from keras.src.ops import numpy as operations
 
+from server.gate.operation_table import MODULE_OF
 from tests.gate.rule_cases import CASES, HEADS, OPERATIONS, Case
 
 _TOGETHER = ("Concatenate", "Stack")  # operations of one list
@@ -34,7 +35,7 @@ def _layer(case: Case) -> Any:
 
 def _operation(case: Case) -> Any:
     kind, config, inputs, _, _ = case
-    operation = getattr(operations, kind)(**config)
+    operation = getattr(importlib.import_module(MODULE_OF[kind]), kind)(**config)
     return [_called(operation, inputs, spread=kind not in _TOGETHER), []]
 
 

@@ -181,7 +181,7 @@ def test_what_keras_does_not_write_is_refused(tmp_path: Path, inner: Config, exp
     [
         ({"class_name": 5}, "bad-value"),
         ({"class_name": "Mine"}, "unserved-layer"),
-        ({"module": "keras.src.ops.nn", "class_name": "Relu"}, "unserved-layer"),
+        ({"module": "keras.src.ops.nn", "class_name": "OneHot"}, "unserved-layer"),
         ({"class_name": "Mine", "registered_name": "mine>Mine"}, "custom-layer"),
         ({"module": "mine", "class_name": "Mine"}, "custom-layer"),
         ({"class_name": "__lambda__"}, "custom-layer"),
