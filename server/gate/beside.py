@@ -4,10 +4,14 @@ TensorFlow lays one tensor over another wherever an axis of one of them is 1: a 
 than what it covers would make the result larger than was counted.
 """
 
+from itertools import chain
+
 from server.gate.effect import Shapes, broadcast
-from server.gate.tree import Shape
+from server.gate.layer_table import MODELS
+from server.gate.tree import Layer, Shape
 
 _ATTENTION = frozenset({"Attention", "AdditiveAttention", "MultiHeadAttention"})
+_SEQUENCE = 3  # axes
 _OF_QUERY = frozenset({"query_mask.0", "mask.0"})
 
 
@@ -31,16 +35,34 @@ def fits(kind: str, name: str, shape: Shape, inputs: Shapes, outputs: Shapes) ->
         return _is_state(shape, inputs[0], outputs[0])
     if kind in _ATTENTION:
         return _is_attended(name, shape, outputs[-1])
+    if kind in MODELS:
+        return False  # it goes on inside
     if kind == "Softmax":
         return broadcast([inputs[0], shape]) == inputs[0]
     return any(_begins(given, shape) for given in inputs)
 
 
+def makes_masks(layer: Layer) -> bool:
+    """Whether a layer in here has Keras hand masks on by itself."""
+    inner = [*(layer.model.layers if layer.model else ()), *chain(*layer.inner.values())]
+    own = layer.kind == "Masking" or bool(layer.config.get("mask_zero"))
+    return own or any(map(makes_masks, inner))
+
+
+def bears_masks(layer: Layer, inputs: Shapes) -> bool:
+    """Whether a mask that Keras hands to a layer would cover its input as it was meant."""
+    if layer.kind == "GlobalAveragePooling1D":
+        return layer.config.get("data_format") != "channels_first"
+    if layer.kind == "MultiHeadAttention":
+        return all(len(shape) == _SEQUENCE for shape in inputs)
+    return layer.kind != "Softmax"
+
+
 def _is_state(shape: Shape, given: Shape, made: Shape) -> bool:
     if len(shape) != len(given) - 1:
         return False
-    if len(shape) == 2:  # numbers of units: with others than the layer's it cannot be called
-        return shape[0] == given[0]
+    if len(shape) == 2:
+        return shape[0] == given[0] and shape[1] <= made[-1]
     picture = (made[0], *made[-len(shape) + 1 :])
     return broadcast([picture, shape]) == picture
 

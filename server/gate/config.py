@@ -19,7 +19,7 @@ from server.gate.nodes import nodes, refs
 from server.gate.operation_table import MODULE_OF, OPERATIONS
 from server.gate.refusals import refused, shown
 from server.gate.schema import WRAPPED, check_keys
-from server.gate.tree import BATCH, OPEN, Layer, Model, Shape
+from server.gate.tree import BATCH, OPEN, Batch, Layer, Model, Shape
 
 MAX_LAYERS = 2000
 MAX_CALLS = 20_000
@@ -82,7 +82,8 @@ class ConfigReader:
         for key in entry:
             if key not in _ENVELOPE:
                 raise values.unknown_key(key, where)
-        calls = nodes(entry.get("inbound_nodes", []), where)
+        of_item = kind == "GetItem" and known is not None
+        calls = nodes(entry.get("inbound_nodes", []), where, of_item=of_item)
         self._calls += len(calls)
         if self._calls > MAX_CALLS:
             raise refused("config-calls", f"layers are called over {MAX_CALLS} times")
@@ -130,7 +131,11 @@ class ConfigReader:
             raise refused("duplicate-name", "two layers have one name", where=where)
         inputs = refs(config.get("input_layers"), f"{where}.input_layers")
         outputs = refs(config.get("output_layers"), f"{where}.output_layers")
-        return Model(layers, False, inputs, outputs)
+        named = config.get("input_layers")
+        names = tuple(sorted(named)) if isinstance(named, dict) else ()
+        if names and len(names) != len(inputs):
+            raise values.bad_value(named, f"{where}.input_layers")
+        return Model(layers, False, inputs, outputs, names=names)
 
 
 def _name(entry: dict[str, Any], config: Any) -> str:
@@ -180,7 +185,7 @@ def _shape(value: Any, where: str) -> Shape | None:
     first, *rest = shape
     if any(isinstance(axis, list) or (axis is not None and axis < 0) for axis in shape):
         raise values.bad_value(value, where)
-    return (first or BATCH, *(OPEN if axis is None else axis for axis in rest))
+    return (Batch(first or BATCH), *(OPEN if axis is None else axis for axis in rest))
 
 
 def input_shape(layer: Layer) -> Shape | None:

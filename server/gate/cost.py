@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from server.gate.beside import makes_masks
 from server.gate.counting import Counter, short
 from server.gate.effect import Shapes, size
 from server.gate.refusals import refused
@@ -46,7 +47,7 @@ def count(layer: Layer) -> tuple[Cost, Shapes, Shapes]:
     BadModel
         If it cannot be counted, or is over a limit.
     """
-    counter = Counter()
+    counter = Counter(has_masks=makes_masks(layer))
     effect = counter.run(layer, ())
     parameters = sum(size(shape) for shape in effect.weights)
     # the scratch of a model holds what its layers give out

@@ -5,8 +5,10 @@ first of these; so one count serves all.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from server.gate.beside import fits
+from server.gate.arity import given as given_to
+from server.gate.beside import bears_masks, fits
 from server.gate.config import input_shape
 from server.gate.effect import Effect, Rule, Shapes, size
 from server.gate.initial_values import made_by
@@ -17,7 +19,7 @@ from server.gate.rules_operations import indexed
 from server.gate.rules_recurrent import RULES as RECURRENT
 from server.gate.rules_shape import RULES as SHAPE
 from server.gate.rules_weights import RULES as WEIGHTS
-from server.gate.tree import Constant, Layer, Model, Node, Ref, Shape
+from server.gate.tree import Batch, Constant, Layer, Model, Node, Ref, Shape
 from server.gate.values import MAX_AXIS
 
 RULES: dict[str, Rule] = {**CONV, **SHAPE, **WEIGHTS, **RECURRENT, **OPERATIONS}
@@ -29,12 +31,21 @@ _MISFITS = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, Over
 
 
 class Counter:
-    """Counts one model; what was counted once is known."""
+    """Counts one model; what was counted once is known.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    has_masks : bool
+        Whether some layer in it makes masks.
+    """
+
+    def __init__(self, *, has_masks: bool = False) -> None:
+        self._has_masks = has_masks
         self._known: dict[tuple[int, Shapes], Effect] = {}
         self.made = 0  # additions and multiplications that initial values take
         self._around: dict[int, Shapes] = {}  # weights of layers that hold another's kernel
+        self._made_of: set[int] = set()
+        self._fixed: dict[int, Shape] = {}  # what layers are called on that know one shape
         self._ranks: dict[int, list[int]] = {}  # of what a model is called on
 
     def run(self, layer: Layer, shapes: Shapes) -> Effect:
@@ -44,8 +55,11 @@ class Counter:
             self._known[id(layer), shapes] = known
             if layer.kind == "SpectralNormalization":
                 self._around[id(layer)] = known.weights
+            self._check_fixed(layer, shapes)
             self._check_built(layer, known)
-            self.made += made_by(layer, known.weights)
+            if id(layer) not in self._made_of:
+                self._made_of.add(id(layer))
+                self.made += made_by(layer, known.weights)
         return known
 
     def stored_twice(self) -> Shapes:
@@ -57,6 +71,9 @@ class Counter:
             return self._model(layer, layer.model, shapes)
         if (rule := RULES.get(layer.kind)) is None:
             raise refused("cost-unknown", "a cell outside of a recurrent layer", where=layer.where)
+        if self._has_masks and not bears_masks(layer, shapes):
+            sentence = "a mask that a layer before it makes would be laid over it in another way"
+            raise refused("masked-layer", sentence, where=layer.where)
         try:
             return rule(layer, shapes, self.run)
         except _MISFITS as error:
@@ -72,6 +89,9 @@ class Counter:
             raise _misfit(layer)
         if any(axis < 0 for shape in effect.weights for axis in shape):
             raise _misfit(layer)
+        if not all(map(_keeps_batch, effect.outputs)):
+            sentence = "it takes the batch from its place, the first axis, where it has to stay"
+            raise refused("batch-axis", sentence, where=layer.where)
         held = [*map(size, effect.outputs), effect.largest]
         if layer.model is None:
             held.append(effect.scratch)
@@ -83,6 +103,13 @@ class Counter:
             effect.calls,
             max(held),
         )
+
+    def _check_fixed(self, layer: Layer, shapes: Shapes) -> None:
+        """Refuse another shape where Keras lays the numbers of the first call over every other."""
+        if layer.kind == "Normalization":
+            sample = tuple(int(axis) for axis in shapes[0][1:])
+            if self._fixed.setdefault(id(layer), sample) != sample:
+                raise _misfit(layer)
 
     def _check_built(self, layer: Layer, effect: Effect) -> None:
         """Hold the shapes that a layer is built with before its first call against the call."""
@@ -169,7 +196,9 @@ class _Sum:
                 if missing := [ref for ref in node.needs if not self._is_made(layers, made, ref)]:
                     waiting.setdefault(missing[0].layer, []).append(layer)
                     break
-                given = [self._tensor(layers, made, item) for item in node.tensors]
+                if (tensors := given_to(layer, node)) is None:
+                    raise self._call_fault(layer)
+                given = [self._tensor(layers, made, item) for item in tensors]
                 if layer.kind == "ops.GetItem":
                     given = [self._part(layer, given, node.key)]
                 beside = [(k, self._tensor(layers, made, item)) for k, item in node.beside]
@@ -180,7 +209,24 @@ class _Sum:
             raise self._broken("some of its layers wait for each other")
         if order.vain > MAX_VAIN:
             raise self._broken("its layers stand behind those that they feed")
-        return tuple(self._tensor(layers, made, ref) for ref in model.outputs)
+        return tuple(self._tensor(layers, made, self._end(layers, ref)) for ref in model.outputs)
+
+    def _end(self, layers: dict[str, Layer], ref: Ref) -> Ref:
+        """Return what an output of a model means: there, functional models count from 1."""
+        inner = layers[ref.layer].model if ref.layer in layers else None
+        if inner is None or inner.is_sequential:
+            return ref
+        if ref.node == 0:
+            raise self._broken(f"the layer {ref.layer!r} is not called so often")
+        return replace(ref, node=ref.node - 1)
+
+    def _call_fault(self, layer: Layer) -> Exception:
+        return refused(
+            "call-arguments",
+            f"the layer ({layer.kind}) is not called so: give it its tensors as its documentation "
+            "has them, and masks and first states by name",
+            where=layer.where,
+        )
 
     def _inputs(
         self, model: Model, layers: dict[str, Layer], shapes: Shapes
@@ -221,7 +267,7 @@ class _Sum:
     def _is_made(self, layers: dict[str, Layer], made: dict[str, list[Shapes]], ref: Ref) -> bool:
         if ref.layer not in layers:
             raise self._broken(f"the layer {ref.layer!r} is not there")
-        return _call_of(layers[ref.layer], ref.node) < len(made.get(ref.layer, ()))
+        return ref.node < len(made.get(ref.layer, ()))
 
     def _tensor(
         self, layers: dict[str, Layer], made: dict[str, list[Shapes]], item: Ref | Constant
@@ -230,7 +276,7 @@ class _Sum:
             return item.shape
         if not self._is_made(layers, made, item):
             raise self._broken(f"the layer {item.layer!r} is not called so often")
-        outputs = made[item.layer][_call_of(layers[item.layer], item.node)]
+        outputs = made[item.layer][item.node]
         if item.tensor >= len(outputs):
             raise self._broken(f"the layer {item.layer!r} has not so many outputs")
         return outputs[item.tensor]
@@ -267,16 +313,13 @@ class _Order:
         return sum(self._pass.values())
 
 
+def _keeps_batch(shape: Shape) -> bool:
+    return [k for k, axis in enumerate(shape) if isinstance(axis, Batch)] == [0]
+
+
 def short(count: int) -> str:
     """Return a count as a sentence tells it."""
     return f"{min(count, 10**300):.3g}"  # a float holds no more
-
-
-def _call_of(layer: Layer, node: int) -> int:
-    """Return which call a reference means: models count the one that made them."""
-    if layer.model is None or node == 0:
-        return node
-    return node if layer.model.is_sequential and node < len(layer.nodes) else node - 1
 
 
 def _misfit(layer: Layer) -> Exception:

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from server.gate.schema import missing_key
-from server.gate.tree import Layer, Shape
+from server.gate.tree import Batch, Layer, Shape
 
 Shapes = tuple[Shape, ...]
 
@@ -109,7 +109,10 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     """Return the shape of several tensors that are joined element by element."""
     dims = max(len(shape) for shape in shapes)
     padded = [(1,) * (dims - len(shape)) + shape for shape in shapes]
-    return tuple(max(axis) for axis in zip(*padded, strict=True))
+    # of equal lengths the batch, if it is among them
+    return tuple(
+        max(axis, key=lambda n: (n, isinstance(n, Batch))) for axis in zip(*padded, strict=True)
+    )
 
 
 def split(layer: Layer, shape: Shape) -> tuple[list[int], int]:

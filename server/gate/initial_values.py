@@ -7,27 +7,42 @@ from server.gate.effect import Shapes
 from server.gate.tree import Layer
 
 _ORTHOGONAL = frozenset({"orthogonal", "Orthogonal", "OrthogonalInitializer"})
-_BY_THEMSELVES = frozenset({"LSTM", "GRU", "SimpleRNN"})  # layers and cells that ask for it
+_GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
+_RECURRENT = "recurrent_initializer"
 
 
 def made_by(layer: Layer, weights: Shapes) -> int:
-    """Return the additions and multiplications: only orthogonal columns take many."""
-    inner = [item for items in layer.inner.values() for item in items]
-    if not any(map(_is_orthogonal, (layer, *inner))):
-        return 0
-    found = 0
-    for *rows, columns in filter(None, weights):
-        count = prod(rows)
-        found += 4 * count * columns * min(count, columns)
-    return found
+    """Return the additions and multiplications: only orthogonal columns take many.
 
-
-def _is_orthogonal(layer: Layer) -> bool:
-    asked = (_name(value) for key, value in layer.config.items() if key.endswith("_initializer"))
-    return layer.kind.removesuffix("Cell") in _BY_THEMSELVES or any(
-        name in _ORTHOGONAL for name in asked
+    Wrapped layers count for themselves; cells do not.
+    """
+    named = (
+        value
+        for key, value in layer.config.items()
+        if key.endswith("_initializer") and key != _RECURRENT
     )
+    if any(map(_is_orthogonal, named)) or layer.kind.startswith("ConvLSTM"):
+        found = sum(_orthogonal(prod(rows), columns) for *rows, columns in filter(None, weights))
+    else:
+        found = 0
+    return found + sum(map(_of_cell, (layer, *_cells(layer))))
 
 
-def _name(value: Any) -> Any:
-    return value.get("class_name") if isinstance(value, dict) else value
+def _cells(layer: Layer) -> list[Layer]:
+    inner = [*layer.inner.get("cell", ()), *layer.inner.get("cells", ())]
+    return [one for cell in inner for one in (cell, *_cells(cell))]
+
+
+def _of_cell(cell: Layer) -> int:
+    gates = _GATES.get(cell.kind.removesuffix("Cell"), 0)
+    units = cell.config.get("units") or 0
+    units = max(units) if isinstance(units, list) else units
+    return _orthogonal(units, gates * units)
+
+
+def _orthogonal(rows: int, columns: int) -> int:
+    return 4 * rows * columns * min(rows, columns)
+
+
+def _is_orthogonal(value: Any) -> bool:
+    return (value.get("class_name") if isinstance(value, dict) else value) in _ORTHOGONAL

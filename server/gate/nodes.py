@@ -5,7 +5,7 @@ from typing import Any
 
 from server.gate import values
 from server.gate.refusals import refused
-from server.gate.tree import Constant, Node, Ref
+from server.gate.tree import Argument, Constant, Node, Ref
 
 _TENSOR = "__keras_tensor__"
 _ARRAYS = ("__numpy__", "__tensor__", "__tuple__")
@@ -13,10 +13,9 @@ _ARRAYS = ("__numpy__", "__tensor__", "__tuple__")
 _NAMES = ("inputs", "sequences", "condition", "x", "xs", "x1", "x2", "query", "value", "key")
 _INDEX = ("__slice__", "__ellipsis__")
 _MAX_TENSOR = 1000
-_MANY = 64  # values of one argument
 
 
-def nodes(value: Any, where: str) -> tuple[Node, ...]:
+def nodes(value: Any, where: str, *, of_item: bool = False) -> tuple[Node, ...]:
     """Return the calls of a layer.
 
     Parameters
@@ -25,10 +24,12 @@ def nodes(value: Any, where: str) -> tuple[Node, ...]:
         ``inbound_nodes``, as Keras 3 writes them (arguments) or as Keras 2 did (names).
     where : str
         The layer's path.
+    of_item : bool
+        Whether its second argument is what a tensor is indexed with.
     """
     if not isinstance(value, list):
         raise values.bad_value(value, where)
-    return tuple(_node(item, where) for item in value)
+    return tuple(_node(item, where, of_item=of_item) for item in value)
 
 
 def refs(value: Any, where: str) -> tuple[Ref, ...]:
@@ -42,7 +43,7 @@ def refs(value: Any, where: str) -> tuple[Ref, ...]:
     return tuple(ref for item in value for ref in refs(item, where))
 
 
-def _node(value: Any, where: str) -> Node:
+def _node(value: Any, where: str, *, of_item: bool) -> Node:
     if isinstance(value, list):
         return _old_node(value, where)
     if not isinstance(value, dict) or set(value) != {"args", "kwargs"}:
@@ -50,20 +51,48 @@ def _node(value: Any, where: str) -> Node:
     args, named = value["args"], value["kwargs"]
     if not isinstance(args, list) or not isinstance(named, dict):
         raise values.bad_value(named, where)
-    told = [found for item in args for found in _tensors(item, where)]
+    key = None
+    if of_item:
+        key = args[1] if len(args) > 1 else named.get("key")
+        if any(isinstance(item, Ref) for item in _tensors(key, where)):
+            raise values.bad_value(key, where)
+        args, named = args[:1], {}
+    told = [found for item in args if (found := _argument(item, where))]
     beside: list[tuple[str, Ref | Constant]] = []
-    by_name: dict[str, list[Ref | Constant]] = {}
-    for key, argument in named.items():
-        found = _tensors(argument, where)
-        if "mask" in key or key == "initial_state":
-            beside += [(f"{key}.{k}", item) for k, item in enumerate(found)]
-        elif found:
-            by_name[key] = found
-    for key in _in_order(by_name, alone=not told, where=where):
-        told += by_name[key]
-    needs = [item for item in (*told, *(item for _, item in beside)) if isinstance(item, Ref)]
-    key = args[1] if len(args) > 1 else named.get("key")
+    by_name: dict[str, Argument] = {}
+    for name, item in named.items():
+        if "mask" in name or name == "initial_state":
+            beside += [(f"{name}.{k}", one) for k, one in enumerate(_tensors(item, where))]
+        elif found := _argument(item, where):
+            by_name[name] = found
+    told += [by_name[name] for name in _in_order(by_name, alone=not told, where=where)]
+    tensors = [one for argument in told for one in argument.tensors]
+    if not any(isinstance(one, Ref) for one in tensors):
+        # Keras would compute it at once, and not count it among the layer's calls
+        raise refused("broken-graph", "it is called on no tensor of the model", where=where)
+    needs = [one for one in (*tensors, *(one for _, one in beside)) if isinstance(one, Ref)]
     return Node(tuple(told), tuple(needs), key, tuple(beside))
+
+
+def _argument(value: Any, where: str) -> Argument | None:
+    """Return an argument with tensors: one, a list of such, or such by name; else None."""
+    if isinstance(value, list) and not _are_scalars(value):
+        items = [_one(item, where) for item in value]
+        return Argument(tuple(items), is_one=False)
+    if isinstance(value, dict) and value.get("class_name") is None:
+        names = tuple(sorted(value))
+        return Argument(tuple(_one(value[name], where) for name in names), False, names)
+    found = _tensors(value, where)
+    return Argument(tuple(found), is_one=True) if found else None
+
+
+def _one(value: Any, where: str) -> Ref | Constant:
+    found = _tensors(value, where)
+    in_list = isinstance(value, list) and not _are_scalars(value)
+    by_name = isinstance(value, dict) and "class_name" not in value
+    if len(found) != 1 or in_list or by_name:
+        raise values.bad_value(value, where)
+    return found[0]
 
 
 def _in_order(names: Iterable[str], *, alone: bool, where: str) -> list[str]:
@@ -84,7 +113,9 @@ def _old_node(value: list[Any], where: str) -> Node:
         told.append(_ref(item[:3], where))
         for key, argument in _pairs(item[3] if len(item) == 4 else {}, where):
             _check_argument(argument, f"{where}.{key}")
-    return Node(tuple(told), tuple(told))
+    if not told:
+        raise refused("broken-graph", "it is called on no tensor of the model", where=where)
+    return Node((Argument(tuple(told), len(told) == 1),), tuple(told), is_old=True)
 
 
 def _pairs(value: Any, where: str) -> list[tuple[str, Any]]:
@@ -94,21 +125,16 @@ def _pairs(value: Any, where: str) -> list[tuple[str, Any]]:
 
 
 def _check_argument(value: Any, where: str) -> None:
-    """Let pass what cannot be an object: a number, a word, or a short list of such."""
-    if isinstance(value, list):
-        if len(value) > _MANY or any(isinstance(item, list) for item in value):
-            raise values.bad_value(value, where)
-        for item in value:
-            _check_argument(item, where)
-    elif isinstance(value, str):
+    """Let pass what can be no tensor: a number, a word, or nothing."""
+    if isinstance(value, str):
         values.name(value, where)
-    elif isinstance(value, dict):
+    elif isinstance(value, list | dict):
         raise values.bad_value(value, where)
 
 
 def _tensors(value: Any, where: str) -> list[Ref | Constant]:
     if isinstance(value, list):
-        if _are_numbers(value):
+        if _are_scalars(value):
             return [Constant(values.shape_of(value))]
         return [found for item in value for found in _tensors(item, where)]
     if isinstance(value, str):
@@ -132,10 +158,10 @@ def _written_out(value: dict[str, Any], where: str) -> list[Ref | Constant]:
     return [_kept_tensor(value["config"], where)]
 
 
-def _are_numbers(value: Any) -> bool:
+def _are_scalars(value: Any) -> bool:
     if isinstance(value, list):
-        return bool(value) and all(_are_numbers(item) for item in value)
-    return isinstance(value, int | float) and not isinstance(value, bool)
+        return all(map(_are_scalars, value))
+    return not isinstance(value, dict)
 
 
 def _kept_tensor(config: Any, where: str) -> Ref:

@@ -30,7 +30,6 @@ _KEYS = {
     "Elu": "alpha",
     "Clip": "x_min x_max",
     "Where": "",
-    "Ravel": "",
     "Reshape": "newshape",
     "Transpose": "axes",
     "Swapaxes": "axis1 axis2",

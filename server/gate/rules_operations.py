@@ -40,7 +40,10 @@ def _reduced(layer: Layer, shapes: Shapes, _: Run) -> Effect:
 
 
 def _reshape(layer: Layer, shapes: Shapes, _: Run) -> Effect:
-    return one(reshaped(layer.config.get("newshape"), size(shapes[0])))
+    shape, target = shapes[0], list(layer.config.get("newshape") or ())
+    if target[0] in (-1, None):  # the batch, if the rest takes a whole sample
+        return one((shape[0], *reshaped(target[1:], size(shape[1:]))))
+    return one(reshaped(target, size(shape)))
 
 
 def _transposed(layer: Layer, shapes: Shapes, _: Run) -> Effect:
@@ -61,13 +64,13 @@ def _swapped(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     return one(shape)
 
 
-def _raveled(_: Layer, shapes: Shapes, __: Run) -> Effect:
-    return one((size(shapes[0]),))
-
-
 def _expanded(layer: Layer, shapes: Shapes, _: Run) -> Effect:
-    shape = list(shapes[0])
-    for axis in axes(layer, "axis", len(shape) + 1, 0):
+    shape, told = list(shapes[0]), layer.config.get("axis", 0)
+    listed = told if isinstance(told, list) else [told]
+    places = {axis_of(axis, len(shape) + len(listed)) for axis in listed}
+    if len(places) != len(listed):
+        raise ValueError(told)
+    for axis in sorted(places):
         shape.insert(axis, 1)
     return one(shape)
 
@@ -75,7 +78,7 @@ def _expanded(layer: Layer, shapes: Shapes, _: Run) -> Effect:
 def _squeezed(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = shapes[0]
     if layer.config.get("axis") is None:
-        return one((shape[0], *(axis for axis in shape[1:] if axis != 1)))
+        raise ValueError("axis")  # with one sample, TensorFlow would take the batch away, too
     gone = axes(layer, "axis", len(shape))
     return one(axis for k, axis in enumerate(shape) if k not in gone)
 
@@ -120,6 +123,8 @@ def _is_ellipsis(item: Any) -> bool:
 
 def _sliced(item: dict[str, Any], length: int) -> int:
     ends = [item["config"][name] for name in ("start", "stop", "step")]
+    if ends == [None] * 3:
+        return length
     return len(range(*slice(*ends).indices(length)))
 
 
@@ -134,7 +139,6 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys((f"ops.{name}" for name in REDUCTIONS), _reduced),
     "ops.Clip": same,
     "ops.Where": _joined,
-    "ops.Ravel": _raveled,
     "ops.Swapaxes": _swapped,
     "ops.Reshape": _reshape,
     "ops.Transpose": _transposed,

@@ -98,6 +98,8 @@ def _bidirectional(layer: Layer, shapes: Shapes, run: Run) -> Effect:
         outputs: list[Shape] = [first, other.outputs[0]]
     elif mode == "concat":
         outputs = [(*first[:-1], first[-1] + other.outputs[0][-1])]
+    elif first != other.outputs[0]:
+        raise ValueError(mode)  # Keras would lay one over the other
     else:
         outputs = [first]
     return Effect(

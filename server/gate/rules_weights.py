@@ -84,6 +84,9 @@ def _layer_norm(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = shapes[0]
     weight = tuple(shape[axis] for axis in sorted(axes(layer, "axis", len(shape), -1)))
     count = is_on(layer, "center", default=True) + is_on(layer, "scale", default=True)
+    last = axes(layer, "axis", len(shape), -1)
+    if layer.kind == "RMSNormalization" and last != [*range(len(shape) - len(last), len(shape))]:
+        raise ValueError(last)  # Keras gives its numbers no place but the last
     if layer.kind == "RMSNormalization" or is_on(layer, "rms_scaling", default=False):
         count = 1
     return one(shape, weights=[weight] * count, flops=8 * size(shape))

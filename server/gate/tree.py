@@ -4,8 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 Shape = tuple[int, ...]
-# one tensor of a layer: the layer's name, which of its calls, which of the outputs
-BATCH = 1
+
+
+class Batch(int):
+    """How many samples a call has: told apart, for it must stay the first axis of a tensor."""
+
+
+BATCH = Batch(1)
 OPEN = 1024  # what an open axis is counted as: its length is only known with a call
 
 
@@ -40,12 +45,31 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a call, with the tensors in it.
+
+    Attributes
+    ----------
+    tensors : tuple of Ref or Constant
+        One, or those of a list or of names.
+    is_one : bool
+        Whether it is a tensor by itself.
+    names : tuple of str
+        Where the tensors stand by name.
+    """
+
+    tensors: tuple[Ref | Constant, ...]
+    is_one: bool
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One call of a layer.
 
     Attributes
     ----------
-    tensors : tuple of Ref or Constant
+    arguments : tuple of Argument
         What it is called on, masks and states left out.
     needs : tuple of Ref
         Every tensor that must be there before.
@@ -53,12 +77,15 @@ class Node:
         What a tensor is indexed with; for ``GetItem`` alone.
     beside : tuple of (str, Ref or Constant)
         Masks and first states, by the argument's name, a dot and the place in it.
+    is_old : bool
+        Whether it is written as Keras 2 did.
     """
 
-    tensors: tuple[Ref | Constant, ...]
+    arguments: tuple[Argument, ...]
     needs: tuple[Ref, ...]
     key: Any = None
     beside: tuple[tuple[str, Ref | Constant], ...] = ()
+    is_old: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +134,8 @@ class Model:
         Whether each is called on what the one before it gave.
     inputs, outputs : tuple of Ref
         Of a functional model.
+    names : tuple of str
+        Of its inputs, where they are called by name; in the order of `inputs`.
     declared : Shape or None
         The input shape of a sequential one, where it is told.
     """
@@ -116,3 +145,4 @@ class Model:
     inputs: tuple[Ref, ...] = ()
     outputs: tuple[Ref, ...] = ()
     declared: Shape | None = None
+    names: tuple[str, ...] = ()

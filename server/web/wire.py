@@ -57,8 +57,8 @@ class Wire(asyncio.BufferedProtocol):
     Attributes
     ----------
     turned_away_s : float
-        When the last request that was answered at the first look had arrived whole, in the time of
-        the event loop.
+        When the last request that was answered at the first look began, or had arrived whole, in
+        the time of the event loop.
     """
 
     def __init__(
@@ -115,6 +115,7 @@ class Wire(asyncio.BufferedProtocol):
         if found is None:
             return False
         answer, self._skipping = found
+        self.turned_away_s = asyncio.get_running_loop().time()
         self._skipped.clear()
         self._connected.write(answer)
         return True

@@ -180,7 +180,7 @@ def called_for_ever(depth: int, times: int) -> Config:
     for k in range(depth):
         calls = entry
         for j in range(times):
-            calls = called(calls, tensor("given") if j == 0 else tensor(f"l{k}", j if k else j - 1))
+            calls = called(calls, tensor("given") if j == 0 else tensor(f"l{k}", j - 1))
         last = times if k else times - 1
         entry = functional(given(4), calls, outputs=[f"l{k}", last, 0], name=f"l{k + 1}")
     return entry

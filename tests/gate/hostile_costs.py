@@ -126,6 +126,58 @@ def another_rank() -> bytes:
     return graph(given(50_000, 1), called(inner, tensor("given")), last="inner")
 
 
+def up(name: str, *calls: Any) -> Config:
+    """Describe a layer that makes a picture 1,024 times as large, and its calls."""
+    entry = layer("UpSampling2D", name, size=[32, 32])
+    for call in calls:
+        entry = called(entry, call)
+    return entry
+
+
+def called_on_constants() -> bytes:
+    """Call layers on constants first, which Keras computes at once and does not count."""
+    constant = {"class_name": "__numpy__", "config": {"value": [[[[0.0]]]], "dtype": "float32"}}
+    chain = [up(f"u{k}", constant, tensor(f"u{k - 1}" if k else "given")) for k in range(4)]
+    return graph(given(1, 1, 1), *chain, last="u3")
+
+
+def second_calls() -> bytes:
+    """Name second calls of models, which are not the first to Keras where a call takes them."""
+    layers, last = [], tensor("given")
+    for k in range(4):
+        inner = functional(
+            given(None, None, 1),
+            up("u", tensor("given")),
+            outputs=["u", 0, 0],
+            name=f"f{k}",
+        )
+        layers.append(called(called(inner, tensor("given")), last))
+        last = tensor(f"f{k}", 1)
+    layers.append(called(layer("GlobalMaxPooling2D", "p"), last))
+    return graph(given(1, 1, 1), *layers, last="p")
+
+
+def by_other_names() -> bytes:
+    """Call a model by the names of its inputs, in another order than they are declared."""
+    inner = functional(
+        given(1, 8, name="z"),
+        given(9000, 9000, name="a"),
+        called(layer("GlobalMaxPooling1D", "p"), tensor("z")),
+        called(layer("Dense", "d", units=60_000), tensor("p")),
+        inputs=[["z", 0, 0], ["a", 0, 0]],
+        outputs=["d", 0, 0],
+        name="inner",
+    )
+    outer = called(inner, {"z": tensor("big"), "a": tensor("given")})
+    return graph(
+        given(1, 8),
+        given(9000, 9000, name="big"),
+        outer,
+        last="inner",
+        inputs=[["given", 0, 0], ["big", 0, 0]],
+    )
+
+
 ALL = {"class_name": "__slice__", "config": {"start": None, "stop": None, "step": None}}
 LSTM_CELL = {
     **layer("LSTM", "c", units=2),
@@ -172,7 +224,7 @@ COSTS: dict[str, Attack] = {
             called(operation("LogicalAnd", "b"), tensor("a"), COLUMN),
             last="b",
         ),
-        "cost-tensor",
+        "batch-axis",
     ),
     "a mask that is larger than what it covers": (
         lambda: graph(
@@ -259,4 +311,143 @@ COSTS: dict[str, Attack] = {
     "two layers that are one to Keras": (crossed, "shared-layer"),
     "layers from the last to the first": (lambda: backwards(500), "broken-graph"),
     "a model called on another rank": (another_rank, "shape-mismatch"),
+    "truths among the arguments of a call": (
+        lambda: graph(
+            given(1),
+            called(operation("LogicalAnd", "a"), tensor("given"), [[True]] * 40_000),
+            last="a",
+        ),
+        "batch-axis",
+    ),
+    "an operation that is called as of old": (
+        lambda: graph(
+            given(1),
+            {**operation("LogicalAnd", "a"), "inbound_nodes": [[["given", 0, 0, {"x2": True}]]]},
+            last="a",
+        ),
+        "call-arguments",
+    ),
+    "a list beside a call of old": (
+        lambda: graph(
+            given(1),
+            {**layer("Softmax", "s"), "inbound_nodes": [[["given", 0, 0, {"mask": [True] * 9}]]]},
+            last="s",
+        ),
+        "bad-value",
+    ),
+    "calls on constants": (called_on_constants, "broken-graph"),
+    "second calls of models": (second_calls, "cost-tensor"),
+    "a model by the names of its inputs": (by_other_names, "build-config"),
+    "numbers of one call over another": (
+        lambda: graph(
+            given(WIDE, 1),
+            given(1, WIDE, name="b"),
+            called(
+                called(
+                    layer("Normalization", "n", axis=1, mean=0.0, variance=1.0), tensor("given")
+                ),
+                tensor("b"),
+            ),
+            last="n",
+            inputs=[["given", 0, 0], ["b", 0, 0]],
+        ),
+        "shape-mismatch",
+    ),
+    "a first state of another width": (
+        lambda: graph(
+            given(1, 1),
+            given(1, name="h"),
+            given(60_000, name="c"),
+            called(
+                layer("LSTM", "l", units=1),
+                tensor("given"),
+                initial_state=[tensor("h"), tensor("c")],
+            ),
+            last="l",
+            inputs=[[name, 0, 0] for name in ("given", "h", "c")],
+        ),
+        "shape-mismatch",
+    ),
+    "a mask by its place": (
+        lambda: graph(
+            given(1, 60_000),
+            called(layer("GlobalAveragePooling1D", "p"), tensor("given"), tensor("given")),
+            last="p",
+        ),
+        "call-arguments",
+    ),
+    "a mask that Keras hands on": (
+        lambda: stack(
+            layer("Masking", "m"),
+            layer("GlobalAveragePooling1D", "p", data_format="channels_first"),
+            shape=(60_000, 1),
+        ),
+        "masked-layer",
+    ),
+    "a softmax behind a mask": (
+        lambda: stack(layer("Masking", "m"), layer("Softmax", "s"), shape=(60_000, 1)),
+        "masked-layer",
+    ),
+    "two ways of other widths": (
+        lambda: stack(
+            layer(
+                "Bidirectional",
+                "b",
+                layer=layer("SimpleRNN", "f", units=1),
+                backward_layer=layer("SimpleRNN", "g", units=300, go_backwards=True),
+                merge_mode="sum",
+            ),
+        ),
+        "shape-mismatch",
+    ),
+    "a layer on a list": (
+        lambda: graph(
+            given(1 << 20),
+            called(layer("ReLU", "r"), [tensor("given")] * 3000),
+            last="r",
+        ),
+        "call-arguments",
+    ),
+    "an operation on a list": (
+        lambda: graph(
+            given(1 << 20),
+            called(operation("LogicalAnd", "a"), [tensor("given")] * 5000, tensor("given")),
+            last="a",
+        ),
+        "call-arguments",
+    ),
+    "numbers that have no place but the last": (
+        lambda: stack(layer("RMSNormalization", "r", axis=1), shape=(60_000, 1)),
+        "shape-mismatch",
+    ),
+    "axes from behind": (
+        lambda: graph(
+            given(60_000),
+            called(operation("ExpandDims", "a", axis=[-2, -1]), tensor("given")),
+            called(operation("ExpandDims", "b", axis=[1, 2]), tensor("given")),
+            called(operation("Add", "c"), tensor("a"), tensor("b")),
+            last="c",
+        ),
+        "cost-tensor",
+    ),
+    "a batch that is moved": (
+        lambda: graph(
+            given(60_000),
+            called(operation("Transpose", "t", axes=[1, 0]), tensor("given")),
+            called(operation("Multiply", "m"), tensor("t"), tensor("given")),
+            last="m",
+        ),
+        "batch-axis",
+    ),
+    "orthogonal values in stacked cells": (
+        lambda: stack(
+            layer(
+                "RNN",
+                "r",
+                cell=layer("StackedRNNCells", "s", cells=[layer("LSTMCell", "c", units=9000)]),
+            ),
+            shape=(3, 4),
+        ),
+        "cost-initializers",
+    ),
 }

@@ -28,7 +28,6 @@ GOOD = [
     ("MultiHeadAttention", "attention_mask.0", (1, 1, 1, 6), QUERY, SCORES),
     ("Attention", "mask.0", (1, 5), QUERY, PLAIN),
     ("Attention", "mask.1", (1, 6), QUERY, PLAIN),
-    ("Functional", "mask.0", (1, 6), QUERY, MADE),
 ]
 BAD = [
     ("LSTM", "initial_state.0", (1, 9, 3), SOUND, MADE),
@@ -46,6 +45,8 @@ BAD = [
     ("Attention", "mask.1", (1, 5), QUERY, PLAIN),
     ("Functional", "initial_state.0", (1, 3), (), MADE),
     ("Functional", "mask.0", (1, 3), SOUND, ()),
+    ("Functional", "mask.0", (1, 6), QUERY, MADE),
+    ("LSTM", "initial_state.1", (1, 9), SOUND, MADE),
 ]
 Case = tuple[str, str, Shape, tuple[Shape, ...], tuple[Shape, ...]]
 
@@ -81,4 +82,4 @@ def test_a_call_on_a_state_alone_is_refused(tmp_path: Path) -> None:
         called(layer("LSTM", "l", units=2), initial_state=[tensor("given")]),
         outputs=["l", 0, 0],
     )
-    assert reason(tmp_path, keras_file(graph, (0,))) == "shape-mismatch"
+    assert reason(tmp_path, keras_file(graph, (0,))) == "broken-graph"

@@ -374,9 +374,8 @@ KEPT = tensor("given")
     [
         {"args": [KEPT], "kwargs": {"training": False, "mask": None, "mode": "plain"}},
         {"args": [], "kwargs": {"inputs": KEPT}},
-        {"args": [{"a": KEPT}], "kwargs": {}},
         [["given", 0, 0]],
-        [["given", 0, 0, {"training": [False, "text"]}]],
+        [["given", 0, 0, {"training": False, "mode": "text"}]],
     ],
 )
 def test_calls_in_every_honest_form_are_read(tmp_path: Path, node: Any) -> None:
@@ -396,7 +395,13 @@ def kept(**changes: Any) -> Config:
         ({"args": []}, "bad-value"),
         ({"args": 5, "kwargs": {}}, "bad-value"),
         ({"args": [], "kwargs": []}, "bad-value"),
-        ({"args": [], "kwargs": {}}, "shape-mismatch"),
+        ({"args": [], "kwargs": {}}, "broken-graph"),
+        ({"args": [{"a": KEPT}], "kwargs": {}}, "call-arguments"),
+        ({"args": [[KEPT, KEPT]], "kwargs": {}}, "call-arguments"),
+        ({"args": [KEPT, KEPT], "kwargs": {}}, "call-arguments"),
+        ({"args": [[KEPT, [KEPT]]], "kwargs": {}}, "bad-value"),
+        ({"args": [[KEPT, {"a": KEPT}]], "kwargs": {}}, "bad-value"),
+        ([], "broken-graph"),
         ({"args": [KEPT, LAMBDA], "kwargs": {}}, "custom-object"),
         (
             {"args": [KEPT, {"class_name": "__lambda__", "config": {}}], "kwargs": {}},

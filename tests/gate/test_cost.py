@@ -93,17 +93,30 @@ def test_inputs_and_outputs_may_have_names(tmp_path: Path) -> None:
 INNER = functional(given(4), called(DENSE, tensor("given")), outputs=["dense", 0, 0], name="inner")
 
 
-@pytest.mark.parametrize("node", [0, 1])
-def test_a_nested_functional_model_counts_the_call_that_made_it(tmp_path: Path, node: int) -> None:
-    outer = functional(given(4), called(INNER, tensor("given")), outputs=["inner", node, 0])
-    assert cost(tmp_path, outer, *SMALL_WEIGHTS).parameters == 15
+@pytest.mark.parametrize(
+    ("inner", "node"), [(INNER, 1), (sequential(given(4), DENSE, name="inner"), 0)]
+)
+def test_as_an_output_a_functional_model_counts_the_call_that_made_it(
+    tmp_path: Path, inner: Config, node: int
+) -> None:
+    for told in (0, 1):
+        outer = functional(given(4), called(inner, tensor("given")), outputs=["inner", told, 0])
+        data = keras_file(outer, *SMALL_WEIGHTS)
+        if told == node:
+            assert judged(tmp_path, data).cost.parameters == 15
+        else:
+            assert reason(tmp_path, data) == "broken-graph"
 
 
-@pytest.mark.parametrize("node", [0, 1])
-def test_a_nested_stack_is_found_in_the_way_of_both_kerases(tmp_path: Path, node: int) -> None:
-    inner = sequential(given(4), DENSE, name="inner")
-    outer = functional(given(4), called(inner, tensor("given")), outputs=["inner", node, 0])
-    assert cost(tmp_path, outer, *SMALL_WEIGHTS).parameters == 15
+def test_as_an_argument_every_model_counts_its_calls(tmp_path: Path) -> None:
+    twice = called(called(INNER, tensor("given")), tensor("given"))
+    for told, code in ((0, None), (1, None), (2, "broken-graph")):
+        last = called(layer("ReLU", "r"), tensor("inner", told))
+        data = keras_file(functional(given(4), twice, last, outputs=["r", 0, 0]), *SMALL_WEIGHTS)
+        if code is None:
+            assert judged(tmp_path, data).cost.parameters == 15
+        else:
+            assert reason(tmp_path, data) == code
 
 
 def test_a_model_called_on_another_length_keeps_its_weights(tmp_path: Path) -> None:

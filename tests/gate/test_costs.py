@@ -1,8 +1,10 @@
 """What Keras would make larger than it is told is refused, and what it writes is not."""
 
+import copy
 import io
 import itertools
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from tests.gate.files import (
     reason,
     sequential,
     tensor,
+    weights,
     zipped,
 )
 from tests.gate.hostile_costs import COSTS, initializer, operation
@@ -138,9 +141,9 @@ def test_tensors_by_names_that_are_not_known_are_refused(tmp_path: Path, named: 
 
 def test_numbers_among_the_arguments_are_a_tensor(tmp_path: Path) -> None:
     dense = called(layer("Dense", "d", units=3), tensor("given"))
-    added = called(operation("Add", "a"), tensor("d"), [[1.0, 2, 3], [4, 5, 6]])
+    added = called(operation("Add", "a"), tensor("d"), [1.0, 2, 3])
     graph = functional(given(4), dense, added, outputs=["a", 0, 0])
-    assert judged(tmp_path, keras_file(graph, *SMALL_WEIGHTS)).cost.activations == 3 + 6
+    assert judged(tmp_path, keras_file(graph, *SMALL_WEIGHTS)).cost.activations == 3 + 3
 
 
 # the order of a graph
@@ -189,3 +192,61 @@ def test_long_lists_beside_an_old_call_are_refused(tmp_path: Path, value: Any) -
 def test_a_layer_with_weights_is_no_activation(tmp_path: Path) -> None:
     data = with_layer("Dense", 4, units=3, activation=layer("PReLU", "p"))
     assert reason(tmp_path, data) == "activation"
+
+
+PAIR = functional(
+    given(4, name="a"),
+    given(2, name="b"),
+    called(layer("Concatenate", "c"), [tensor("b"), tensor("a")]),
+    inputs=[["b", 0, 0], ["a", 0, 0]],
+    outputs=["c", 0, 0],
+    name="pair",
+)
+
+
+def paired(inner: Config, *arguments: Any) -> bytes:
+    outer = functional(
+        given(4),
+        given(2, name="two"),
+        called(inner, *arguments),
+        inputs=[["given", 0, 0], ["two", 0, 0]],
+        outputs=["pair", 1, 0],
+    )
+    return keras_file(outer, (0,))
+
+
+def test_a_model_is_called_by_the_names_of_its_inputs(tmp_path: Path) -> None:
+    named = {"a": tensor("given"), "b": tensor("two")}
+    by_name = copy.deepcopy(PAIR)
+    by_name["config"]["input_layers"] = {"b": ["b", 0, 0], "a": ["a", 0, 0]}
+    for inner in (PAIR, by_name):
+        content = members() | {"model.weights.h5": weights()}
+        outer = json.loads(zipfile.ZipFile(io.BytesIO(paired(inner, named))).read("config.json"))
+        content["config.json"] = json.dumps(outer).encode()
+        assert judged(tmp_path, zipped(content)).cost.largest == 6
+    other = {"a": tensor("given"), "c": tensor("two")}
+    assert reason(tmp_path, paired(PAIR, other)) == "call-arguments"
+    assert reason(tmp_path, paired(PAIR, tensor("two"), tensor("given"))) == "call-arguments"
+
+
+def test_inputs_by_name_are_one_each(tmp_path: Path) -> None:
+    graph = copy.deepcopy(PAIR)
+    graph["config"]["input_layers"] = {"both": [["b", 0, 0], ["a", 0, 0]]}
+    assert reason(tmp_path, keras_file(graph, (0,))) == "bad-value"
+
+
+def test_attention_behind_a_mask_is_let_through(tmp_path: Path) -> None:
+    masked = called(layer("Masking", "m"), tensor("given"))
+    attention = called(ATTENTION, tensor("m"), tensor("m"))
+    graph = functional(given(3, 4), masked, attention, outputs=["h", 0, 0])
+    shapes = ((4, 1, 2), (4, 1, 2), (4, 1, 2), (1, 2, 4))
+    assert judged(tmp_path, keras_file(graph, *shapes))
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_tensor_is_no_place(tmp_path: Path, *, by_name: bool) -> None:
+    entry = operation("GetItem", "g")
+    key = tensor("given")
+    found = called(entry, key, key=key) if by_name else called(entry, key, key)
+    graph = functional(given(4), found, outputs=["g", 0, 0])
+    assert reason(tmp_path, keras_file(graph, (0,))) == "bad-value"

@@ -45,7 +45,7 @@ NESTED = functional(
         ),
         tensor("i0"),
     ),
-    called(layer("Concatenate", "it"), [tensor("in"), tensor("f", 1)]),
+    called(layer("Concatenate", "it"), [tensor("in"), tensor("f")]),
     inputs=["i0", 0, 0],
     outputs={"b": ["it", 0, 0]},
 )

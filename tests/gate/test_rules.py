@@ -17,6 +17,7 @@ from server.gate.effect import Effect
 from server.gate.layer_table import LAYERS
 from server.gate.operation_table import MODULE_OF, OPERATIONS
 from server.gate.rules_operations import indexed
+from server.gate.tree import BATCH
 from tests.gate import rule_cases
 from tests.gate.files import given, layer, sequential
 from tests.gate.rule_cases import CASES, FIRST, HEADS, Case
@@ -35,7 +36,12 @@ def effect(
     model = ConfigReader(is_old=False).model(sequential(given(4), entry)).model
     assert model is not None
     (_, found) = model.layers
-    return counting.Counter().run(found, tuple(shapes))
+    return counting.Counter().run(found, tuple(map(batched, shapes)))
+
+
+def batched(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Mark the first axis as the batch, where it is 1."""
+    return (BATCH, *shape[1:]) if shape[:1] == (1,) else shape
 
 
 @pytest.mark.parametrize("case", [*CASES, *HEADS, *FIRST], ids=named)
@@ -79,9 +85,28 @@ def test_keras_says_the_same_of_every_case() -> None:
         assert sorted(weights) == sorted(list(shape) for shape in case[4]), case
 
 
-def test_squeezing_leaves_the_batch() -> None:
-    found = effect("Squeeze", {}, [(1, 5, 1)], module="keras.src.ops.numpy")
-    assert found.outputs == ((1, 5),)
+@pytest.mark.parametrize(
+    ("kind", "config", "code"),
+    [
+        ("Squeeze", {}, "shape-mismatch"),  # with one sample the batch would go, too
+        ("Squeeze", {"axis": 0}, "batch-axis"),
+        ("Max", {}, "batch-axis"),
+        ("Max", {"axis": 0, "keepdims": True}, "batch-axis"),
+        ("Transpose", {}, "batch-axis"),
+        ("Transpose", {"axes": [1, 0, 2]}, "batch-axis"),
+        ("Swapaxes", {"axis1": 0, "axis2": 1}, "batch-axis"),
+        ("ExpandDims", {"axis": 0}, "batch-axis"),
+        ("ExpandDims", {"axis": [1, 1]}, "shape-mismatch"),
+        ("Reshape", {"newshape": [5, -1]}, "batch-axis"),
+        ("Reshape", {"newshape": [-1]}, "shape-mismatch"),
+    ],
+)
+def test_an_operation_keeps_the_batch_in_its_place(
+    kind: str, config: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(BadModel) as refused:
+        effect(kind, config, [(1, 5, 1)], module="keras.src.ops.numpy")
+    assert refused.value.members["reason"] == code
 
 
 def test_every_class_of_the_tables_has_a_rule() -> None:
