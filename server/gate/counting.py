@@ -12,6 +12,7 @@ from server.gate.beside import bears_masks, fits
 from server.gate.config import input_shape
 from server.gate.effect import Effect, Rule, Shapes, size
 from server.gate.initial_values import made_by
+from server.gate.order import MAX_VAIN, Order
 from server.gate.refusals import refused
 from server.gate.rules_conv import RULES as CONV
 from server.gate.rules_operations import RULES as OPERATIONS
@@ -19,12 +20,11 @@ from server.gate.rules_operations import indexed
 from server.gate.rules_recurrent import RULES as RECURRENT
 from server.gate.rules_shape import RULES as SHAPE
 from server.gate.rules_weights import RULES as WEIGHTS
-from server.gate.tree import Batch, Constant, Layer, Model, Node, Ref, Shape
+from server.gate.tree import Batch, Constant, Layer, Model, Ref, Shape
 from server.gate.values import MAX_AXIS
 
 RULES: dict[str, Rule] = {**CONV, **SHAPE, **WEIGHTS, **RECURRENT, **OPERATIONS}
 MAX_CALLS = 50_000
-MAX_VAIN = 20_000
 _MAX_RANK = 32
 # what a rule does with a shape or a setting that does not fit its layer
 _MISFITS = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError)
@@ -184,7 +184,7 @@ class _Sum:
     def graph(self, model: Model, shapes: Shapes) -> Shapes:
         """Call each layer as soon as what it is called on is there."""
         layers = {layer.name: layer for layer in model.layers}
-        order = _Order(model)
+        order = Order(model)
         made = self._inputs(model, layers, shapes)
         waiting: dict[str, list[Layer]] = {}
         ready = [layer for layer in model.layers if layer.nodes]
@@ -289,28 +289,6 @@ class _Sum:
 
     def _broken(self, why: str) -> Exception:
         return refused("broken-graph", why, where=self._layer.where)
-
-
-class _Order:
-    """How often Keras would try calls in vain.
-
-    It goes over a graph in the file's order, again and again, until everything is called.
-    """
-
-    def __init__(self, model: Model) -> None:
-        self._place = {layer.name: place for place, layer in enumerate(model.layers)}
-        self._pass: dict[str, int] = {}  # of the latest call of each layer
-
-    def note(self, layer: Layer, node: Node) -> None:
-        """Note a call whose needs are all noted."""
-        own = self._place[layer.name]
-        before = (self._pass.get(r.layer, 0) + (self._place[r.layer] > own) for r in node.needs)
-        self._pass[layer.name] = max([*before, self._pass.get(layer.name, 0)])
-
-    @property
-    def vain(self) -> int:
-        """How many tries there are, of all layers together."""
-        return sum(self._pass.values())
 
 
 def _keeps_batch(shape: Shape) -> bool:
