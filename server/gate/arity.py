@@ -1,6 +1,7 @@
 """How many tensors a layer is called on, and in which arguments they stand."""
 
 from server.gate.operation_table import BINARY
+from server.gate.refusals import refused
 from server.gate.tree import Argument, Constant, Layer, Model, Node, Ref
 
 _MERGES = frozenset(
@@ -16,15 +17,26 @@ _MOST_BY_ITSELF = {
 }
 
 
-def given(layer: Layer, node: Node) -> tuple[Ref | Constant, ...] | None:
+def given(layer: Layer, node: Node) -> tuple[Ref | Constant, ...]:
     """Return the tensors of a call in the order in which the layer takes them.
 
-    Returns
-    -------
-    tuple of Ref or Constant, or None
-        None when it does not take them so: what stands behind may be a mask or a state, which
-        Keras would lay over the first.
+    Raises
+    ------
+    BadModel
+        If it does not take them so: what stands behind may be a mask or a state, which Keras would
+        lay over the first.
     """
+    if (found := _taken(layer, node)) is None:
+        raise refused(
+            "call-arguments",
+            f"the layer ({layer.kind}) is not called so: give it its tensors as its documentation "
+            "has them, and masks and first states by name",
+            where=layer.where,
+        )
+    return found
+
+
+def _taken(layer: Layer, node: Node) -> tuple[Ref | Constant, ...] | None:
     arguments = node.arguments
     if layer.model is not None:
         return _of_model(layer.model, arguments)

@@ -15,13 +15,13 @@ _SEQUENCE = 3  # axes
 _OF_QUERY = frozenset({"query_mask.0", "mask.0"})
 
 
-def fits(kind: str, name: str, shape: Shape, inputs: Shapes, outputs: Shapes) -> bool:
+def fits(layer: Layer, name: str, shape: Shape, inputs: Shapes, outputs: Shapes) -> bool:
     """Tell whether a tensor beside the inputs leaves a call as it was counted.
 
     Parameters
     ----------
-    kind : str
-        The layer's class.
+    layer : Layer
+        That is called.
     name : str
         The argument, a dot and the place in it.
     shape : tuple of int
@@ -33,13 +33,13 @@ def fits(kind: str, name: str, shape: Shape, inputs: Shapes, outputs: Shapes) ->
         return False
     if name.startswith("initial_state"):
         return _is_state(shape, inputs[0], outputs[0])
-    if kind in _ATTENTION:
-        return _is_attended(name, shape, outputs[-1])
-    if kind in MODELS:
+    if layer.kind in _ATTENTION:
+        return _is_attended(name, shape, inputs, outputs[-1])
+    if layer.kind in MODELS:
         return False  # it goes on inside
-    if kind == "Softmax":
+    if layer.kind == "Softmax":
         return broadcast([inputs[0], shape]) == inputs[0]
-    return any(_begins(given, shape) for given in inputs)
+    return bears_masks(layer, inputs) and _begins(inputs[0], shape)
 
 
 def makes_masks(layer: Layer) -> bool:
@@ -67,10 +67,12 @@ def _is_state(shape: Shape, given: Shape, made: Shape) -> bool:
     return broadcast([picture, shape]) == picture
 
 
-def _is_attended(name: str, shape: Shape, scores: Shape) -> bool:
+def _is_attended(name: str, shape: Shape, inputs: Shapes, scores: Shape) -> bool:
     batch, *_, steps, length = scores
     if name.startswith("attention_mask"):
         return len(shape) in (3, 4) and _covers(scores, shape)
+    if any(len(given) != _SEQUENCE for given in inputs):
+        return False
     return shape in ((batch, steps if name in _OF_QUERY else length), (batch, 1))
 
 

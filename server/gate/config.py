@@ -243,9 +243,9 @@ def _check_shared(config: Any) -> None:
         elif isinstance(value, dict):
             # what a model was compiled with never reaches Keras: see `server.inference.repair`
             left += [item for key, item in value.items() if key != "compile_config"]
-            shared = value.get("shared_object_id")
-            if shared is None:
+            if "shared_object_id" not in value:
                 continue
+            shared = value["shared_object_id"]  # Keras takes null for an id, too
             if not isinstance(shared, int):
                 raise values.bad_value(shared, "shared_object_id")
             told = tuple(value.get(key) for key in ("module", "class_name", "config"))

@@ -196,9 +196,7 @@ class _Sum:
                 if missing := [ref for ref in node.needs if not self._is_made(layers, made, ref)]:
                     waiting.setdefault(missing[0].layer, []).append(layer)
                     break
-                if (tensors := given_to(layer, node)) is None:
-                    raise self._call_fault(layer)
-                given = [self._tensor(layers, made, item) for item in tensors]
+                given = [self._tensor(layers, made, item) for item in given_to(layer, node)]
                 if layer.kind == "ops.GetItem":
                     given = [self._part(layer, given, node.key)]
                 beside = [(k, self._tensor(layers, made, item)) for k, item in node.beside]
@@ -219,14 +217,6 @@ class _Sum:
         if ref.node == 0:
             raise self._broken(f"the layer {ref.layer!r} is not called so often")
         return replace(ref, node=ref.node - 1)
-
-    def _call_fault(self, layer: Layer) -> Exception:
-        return refused(
-            "call-arguments",
-            f"the layer ({layer.kind}) is not called so: give it its tensors as its documentation "
-            "has them, and masks and first states by name",
-            where=layer.where,
-        )
 
     def _inputs(
         self, model: Model, layers: dict[str, Layer], shapes: Shapes
@@ -250,7 +240,7 @@ class _Sum:
         self, layer: Layer, shapes: Shapes, beside: Sequence[tuple[str, Shape]] = ()
     ) -> Shapes:
         effect = self._run(layer, shapes)
-        if not all(fits(layer.kind, name, shape, shapes, effect.outputs) for name, shape in beside):
+        if not all(fits(layer, name, shape, shapes, effect.outputs) for name, shape in beside):
             raise _misfit(layer)
         if self._weights.setdefault(id(layer), effect.weights) != effect.weights:
             raise refused(

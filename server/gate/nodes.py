@@ -13,6 +13,7 @@ _ARRAYS = ("__numpy__", "__tensor__", "__tuple__")
 _NAMES = ("inputs", "sequences", "condition", "x", "xs", "x1", "x2", "query", "value", "key")
 _INDEX = ("__slice__", "__ellipsis__")
 _MAX_TENSOR = 1000
+_MANY = 4096
 
 
 def nodes(value: Any, where: str, *, of_item: bool = False) -> tuple[Node, ...]:
@@ -135,6 +136,9 @@ def _check_argument(value: Any, where: str) -> None:
 def _tensors(value: Any, where: str) -> list[Ref | Constant]:
     if isinstance(value, list):
         if _are_scalars(value):
+            if values.count(value) > _MANY:
+                sentence = f"over {_MANY} numbers in a list do not belong here: use an array"
+                raise refused("bad-value", sentence, where=where)
             return [Constant(values.shape_of(value))]
         return [found for item in value for found in _tensors(item, where)]
     if isinstance(value, str):

@@ -2,7 +2,7 @@
 
 from server.gate.tree import Layer, Model, Node
 
-MAX_VAIN = 20_000
+MAX_VAIN = 2_000
 
 
 class Order:

@@ -8,6 +8,7 @@ from server.gate.rules_conv import slid
 from server.gate.tree import BATCH, Layer, Shape
 
 MAX_UNROLLED = 512
+_EACH = 24  # layers that one step of a loop counts as, once it is written out
 _GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 
 
@@ -50,11 +51,17 @@ def _recurrent(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     if is_on(layer, "return_state", default=False):
         outputs += [(batch, state) for state in states]
     flops = 2 * steps * sum(prod(weight) for weight in weights)
-    calls = _written_out(layer, steps)
+    calls = _written_out(layer, steps, _count(layer))
     return Effect(tuple(outputs), tuple(weights), flops, 5 * steps * sum(states), calls)
 
 
-def _written_out(layer: Layer, steps: int) -> int:
+def _count(layer: Layer) -> int:
+    """Return how many cells a layer runs in each step."""
+    inner = [*layer.inner.get("cell", ()), *layer.inner.get("cells", ())]
+    return sum(map(_count, inner)) or 1
+
+
+def _written_out(layer: Layer, steps: int, cells: int = 1) -> int:
     """Return how many calls the loop of a layer becomes."""
     if not is_on(layer, "unroll", default=False):
         return 1
@@ -64,7 +71,7 @@ def _written_out(layer: Layer, steps: int) -> int:
             f"its loop is written out {steps} times: save the model with unroll=False",
             where=layer.where,
         )
-    return steps
+    return _EACH * steps * cells
 
 
 def _conv_lstm(layer: Layer, shapes: Shapes, _: Run) -> Effect:

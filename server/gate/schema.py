@@ -88,6 +88,8 @@ def check_keys(kind: str, config: Any, known: frozenset[str], where: str) -> dic
 def _check(kind: str, key: str) -> Check:
     if kind == "InputLayer" and key == "dtype":
         return values.input_dtype
+    if kind != "InputLayer" and key in ("batch_shape", "batch_input_shape"):
+        return values.shape
     if kind == "Rescaling" and key in ("scale", "offset"):
         return values.plain
     if found := _CHECKS.get(key):

@@ -99,6 +99,13 @@ def whole(value: Any, where: str) -> Any:
     return _to_int(value)
 
 
+def shape(value: Any, where: str) -> Any:
+    """Return a shape that is written as a list, and in no other way."""
+    if not isinstance(value, list | None):
+        raise bad_value(value, where)
+    return whole(value, where)
+
+
 def nothing(value: Any, where: str) -> None:
     """Refuse all but what says that a feature is not used."""
     if value is not None and value is not False and value != 0:
@@ -238,6 +245,11 @@ def bad_value(value: Any, where: str) -> Exception:
     """Build the refusal of a value of a wrong type."""
     kind = type(value).__name__
     return refused("bad-value", f"a value of the type {kind} does not belong here", where=where)
+
+
+def count(value: Any) -> int:
+    """Return how many values stand in lists in lists."""
+    return sum(map(count, value)) if isinstance(value, list) else 1
 
 
 def shape_of(value: Any) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from server.errors import BadModel
+from server.gate.cost import MAX_TENSOR
 from server.inference import keras_model
 from server.inference.child import Handler, serve
 from server.inference.intake_task import task_of
@@ -17,6 +18,7 @@ from server.inference.keras_engine import KerasEngine
 from server.inference.keras_model import KerasModel
 from server.inference.record import RECORD_VERSION
 from server.inference.selection import choose, keep
+from server.inference.wording import first_line
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
@@ -28,6 +30,7 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     loaded = _load(Path(config["path"]), config.get("judged"))
     binding = task_of(manifest).bind(loaded.signature, manifest)
     engine = KerasEngine(loaded)
+    _check_graph(engine)
     output: int | None = config.get("output_fd")
     if output is None:
         choice = keep(engine, loaded.signature, binding, why="nothing takes a converted model")
@@ -57,6 +60,22 @@ def _load(path: Path, judged: str | None) -> KerasModel:
         raise BadModel(
             f"the model cannot be read: {type(error).__name__}", reason="keras-refused"
         ) from error
+
+
+def _check_graph(engine: KerasEngine) -> None:
+    """Hold what will be computed against what the gate has counted, before it is."""
+    try:
+        largest = engine.largest()
+    # a boundary: Keras calls whatever a file describes, and fails on it in any way
+    except Exception as error:
+        raise BadModel(
+            f"the model cannot be run: {first_line(error)}", reason="keras-refused"
+        ) from error
+    if largest > MAX_TENSOR:
+        raise BadModel(
+            f"a tensor of the model has {largest:.3g} numbers; the limit is {MAX_TENSOR:.3g}",
+            reason="cost-tensor",
+        )
 
 
 if __name__ == "__main__":

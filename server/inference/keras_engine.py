@@ -6,6 +6,7 @@ long for one song.
 
 import gc
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import keras
@@ -62,6 +63,16 @@ class KerasEngine:
         fed = [tf.constant(tensors[s.name], dtype=s.fed) for s in self._signature.inputs]
         named = zip(self._signature.outputs, self._run(*fed), strict=True)
         return {spec.name: value.numpy() for spec, value in named}
+
+    def largest(self) -> int:
+        """Return the numbers of the largest tensor in the model's graph, for one row.
+
+        Axes that are open count as 1, and tensors of an open rank not at all.
+        """
+        graph = self._run.get_concrete_function().graph
+        tensors = (tensor for made in graph.get_operations() for tensor in made.outputs)
+        known = (tensor.shape.as_list() for tensor in tensors if tensor.shape.rank is not None)
+        return max((prod(1 if n is None else n for n in shape) for shape in known), default=0)
 
     def widths(self) -> list[str]:
         """Return the floats other than float32 that the model computes with."""

@@ -104,15 +104,13 @@ class EarlyRefusals:
         names : container of bytes
             Of its headers, in lower case.
         """
-        if method != "POST":
-            return None
+        if method != "POST" or _TRACED in names:
+            return None  # the answer to a traced one names the trace
         for group in self._routes:
             found = group.find(path)
             if found is not None:
                 error = group.refusal_of(found, caller_of(address))
-                if error is None or _TRACED in names:
-                    return None  # the answer to a traced one names the trace
-                return self._made(path, found.rule, error)
+                return None if error is None else self._made(path, found.rule, error)
         return None
 
     def _made(self, path: str, rule: str, error: Overload) -> Refusal:

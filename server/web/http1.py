@@ -83,6 +83,7 @@ class StreamingH11(H11Protocol):
         self.connection: StrictConnection = StrictConnection()
         self.connection_state[PROCEED] = self._proceed
         self._unsent = b""  # the head of an answer
+        self._holds_back = False  # whether the client asked to be told to send, and was not
         self.can_read = turn = _Turn()
         wire: Wire = self.connection_state.pop(WIRE)
         wire.when_lost(turn.end)
@@ -149,13 +150,15 @@ class StreamingH11(H11Protocol):
         return reader if isinstance(reader, ContentLengthReader) else None
 
     async def _create_stream(self, request: h11.Request) -> None:
+        self._holds_back = self.connection.client_is_waiting_for_100_continue
         await super()._create_stream(request)
         end_at_once(self.stream)
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send a part of an answer."""
-        if isinstance(event, Response) and self.connection.client_is_waiting_for_100_continue:
-            # whether its body still comes is the client's choice: only a new connection is clear
+        is_cut = self._holds_back and self.connection.their_state is h11.SEND_BODY
+        if isinstance(event, Response) and is_cut:
+            # how much of its body comes is the client's choice: only a new connection is clear
             headers = [*event.headers, (b"connection", b"close")]
             event = dataclasses.replace(event, headers=headers)
         await super().stream_send(event)
@@ -175,6 +178,7 @@ class StreamingH11(H11Protocol):
             await self.send(RawData(data))
 
     async def _proceed(self) -> None:
+        self._holds_back = False
         if self.connection.client_is_waiting_for_100_continue:
             await self._send_h11_event(h11.InformationalResponse(status_code=100, headers=[]))
 

@@ -114,13 +114,19 @@ def backwards(count: int) -> bytes:
     return graph(*chain[::-1], given(4), last=f"i{count - 1}")
 
 
-def another_rank() -> bytes:
-    """Call a model on one axis more than it declares, which Keras takes away."""
+def another_rank(*, outer: bool = False) -> bytes:
+    """Call a model on one axis more than it declares, which Keras takes away.
+
+    With `outer` a product of all pairs is behind it, which Keras would compute.
+    """
     inner = functional(
         given(50_000, name="x"),
         called(operation("Max", "m", axis=[-2]), tensor("x")),
+        called(operation("ExpandDims", "e", axis=1), tensor("m")),
+        called(operation("Add", "a"), tensor("m"), tensor("e")),
+        called(operation("Max", "mm", axis=[0, 1], keepdims=True), tensor("a")),
         inputs=["x", 0, 0],
-        outputs=["m", 0, 0],
+        outputs=["mm" if outer else "m", 0, 0],
         name="inner",
     )
     return graph(given(50_000, 1), called(inner, tensor("given")), last="inner")
@@ -220,8 +226,8 @@ COSTS: dict[str, Attack] = {
     "lists among the arguments of a call": (
         lambda: graph(
             given(1),
-            called(operation("LogicalAnd", "a"), tensor("given"), [1.0] * 40_000),
-            called(operation("LogicalAnd", "b"), tensor("a"), COLUMN),
+            called(operation("LogicalAnd", "a"), tensor("given"), [1.0] * 4000),
+            called(operation("LogicalAnd", "b"), tensor("a"), COLUMN[:4000]),
             last="b",
         ),
         "batch-axis",
@@ -314,7 +320,7 @@ COSTS: dict[str, Attack] = {
     "truths among the arguments of a call": (
         lambda: graph(
             given(1),
-            called(operation("LogicalAnd", "a"), tensor("given"), [[True]] * 40_000),
+            called(operation("LogicalAnd", "a"), tensor("given"), [[True]] * 4000),
             last="a",
         ),
         "batch-axis",
@@ -449,5 +455,54 @@ COSTS: dict[str, Attack] = {
             shape=(3, 4),
         ),
         "cost-initializers",
+    ),
+    "a first shape that is an array": (
+        lambda: keras_file(
+            {
+                "class_name": "Sequential",
+                "config": {
+                    "name": "s",
+                    "layers": [
+                        {
+                            "class_name": "Flatten",
+                            "config": {
+                                "name": "f",
+                                "batch_input_shape": {"type": "ndarray", "value": [1, WIDE, 1]},
+                            },
+                        }
+                    ],
+                },
+            },
+            (0,),
+        ),
+        "bad-value",
+    ),
+    "one layer for all that bear no id": (
+        lambda: stack({**layer("Identity", "i"), "shared_object_id": None}),
+        "bad-value",
+    ),
+    "loops of many cells written out": (
+        lambda: stack(
+            layer(
+                "RNN",
+                "r",
+                cell=layer(
+                    "StackedRNNCells",
+                    "s",
+                    cells=[layer("SimpleRNNCell", f"c{k}", units=1) for k in range(400)],
+                ),
+                unroll=True,
+            ),
+            shape=(512, 1),
+        ),
+        "cost-calls",
+    ),
+    "a long list among the arguments of a call": (
+        lambda: graph(
+            given(1),
+            called(operation("Add", "a"), tensor("given"), [1.0] * 5000),
+            last="a",
+        ),
+        "bad-value",
     ),
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from server.gate.beside import fits
-from server.gate.tree import Shape
+from server.gate.tree import Layer, Shape
 from tests.gate.files import called, functional, given, judged, keras_file, layer, reason, tensor
 
 SOUND, MADE = ((1, 5, 4),), ((1, 3),)
@@ -43,6 +43,7 @@ BAD = [
     ("MultiHeadAttention", "attention_mask.0", (1, 50, 6), QUERY, SCORES),
     ("MultiHeadAttention", "attention_mask.0", (1, 9, 5, 6), QUERY, SCORES),
     ("Attention", "mask.1", (1, 5), QUERY, PLAIN),
+    ("MultiHeadAttention", "query_mask.0", (1, 9), ((1, 3, 3, 4),), ((1, 3, 3, 4), (1, 2, 9, 9))),
     ("Functional", "initial_state.0", (1, 3), (), MADE),
     ("Functional", "mask.0", (1, 3), SOUND, ()),
     ("Functional", "mask.0", (1, 6), QUERY, MADE),
@@ -51,14 +52,23 @@ BAD = [
 Case = tuple[str, str, Shape, tuple[Shape, ...], tuple[Shape, ...]]
 
 
+def layer_of(case: Case) -> Layer:
+    return Layer(case[0], "it", {}, "", {})
+
+
 @pytest.mark.parametrize("case", GOOD)
 def test_what_covers_its_input_fits(case: Case) -> None:
-    assert fits(*case)
+    assert fits(layer_of(case), *case[1:])
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_what_would_make_a_call_larger_does_not(case: Case) -> None:
-    assert not fits(*case)
+    assert not fits(layer_of(case), *case[1:])
+
+
+def test_a_mask_over_channels_first_does_not() -> None:
+    pooled = Layer("GlobalAveragePooling1D", "it", {"data_format": "channels_first"}, "", {})
+    assert not fits(pooled, "mask.0", (1, 5), SOUND, MADE)
 
 
 def test_a_layer_with_a_first_state_and_a_mask_is_let_through(tmp_path: Path) -> None:

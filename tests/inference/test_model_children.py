@@ -15,6 +15,7 @@ from server.inference.child import to_array, to_part
 from server.inference.frames import PREDICT, SPARING, Message
 from server.inference.process import Child
 from server.inference.record import RECORD_VERSION
+from tests.gate.hostile_costs import another_rank
 from tests.inference.conftest import Judged
 from tests.inference.walls import GIB, HERE
 
@@ -115,6 +116,14 @@ async def test_only_what_was_judged_is_built(judged: Judged, name: str) -> None:
     with pytest.raises(BadModel) as refused:
         await judge(path, None, judged="0" * 64)
     assert refused.value.members["reason"] == "two-readings"
+
+
+async def test_a_graph_that_is_larger_than_was_counted_is_never_run(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(another_rank(outer=True))
+    with pytest.raises(BadModel) as refused:
+        await judge(path, None)
+    assert refused.value.members["reason"] == "cost-tensor"
 
 
 async def test_without_a_file_for_it_nothing_is_converted(judged: Judged) -> None:

@@ -114,7 +114,7 @@ class Listening:
     async def connected(
         self,
     ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        """Run it, with one client that has 20 s."""
+        """Run it, with one client that has a minute."""
         http1.install()
         buffers = Buffers()
         loop = asyncio.get_running_loop()
@@ -128,7 +128,7 @@ class Listening:
         address = server.sockets[0].getsockname()
         reader, writer = await asyncio.open_connection(*address, ssl=trusting)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 yield reader, writer
         finally:
             server.close()

@@ -1,6 +1,7 @@
 """Requests that find no room, on real connections: answers are the same with and without h11."""
 
 import asyncio
+import gc
 import itertools
 import re
 from collections.abc import Sequence
@@ -178,3 +179,55 @@ async def test_a_body_that_is_too_long_to_skip_is_refused_the_long_way() -> None
     answers = await listening.told([head], 1)
     assert answers[0][0] == 503
     assert listening.asked == 1
+
+
+async def test_a_refusal_leaves_nothing_to_the_garbage_collector() -> None:
+    listening, count = Listening(early=True), 50
+    async with listening.connected() as (reader, writer):
+        for left in (None, 0):
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(count):
+                    writer.write(FULL)
+                    assert (await receive(reader) or (0,))[0] == 503
+                found = gc.collect()
+            finally:
+                gc.enable()
+            assert left is None or found < count  # the first round fills what is kept
+    assert listening.asked <= 1
+
+
+async def test_a_traced_request_is_asked_about_by_its_route_alone() -> None:
+    listening = Listening(early=True)
+    asked: list[str] = []
+    listening.site.early._routes[0]._check_room = lambda _address, name: asked.append(name)
+    traced = post("/v1/things/full", b"a", f"traceparent: 00-{'a' * 32}-{'b' * 16}-01")
+    await listening.told([traced], 1)
+    assert asked == []  # each question moves the time that the next is told to come back at
+
+
+async def test_the_time_of_a_refused_body_counts_from_its_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wire_server, "DRAIN_S", 1.0)
+    listening = Listening(early=True, patience_s=1.0)
+    async with listening.connected() as (reader, writer):
+        await asyncio.sleep(0.7)  # what is tested is that time passes
+        writer.write(post("/v1/things/full", bytes(1000))[:-900])
+        assert (await receive(reader) or (0,))[0] == 503
+        begun = asyncio.get_running_loop().time()
+        assert await reader.read() == b""
+        assert asyncio.get_running_loop().time() - begun > 0.8
+
+
+async def test_who_sends_what_it_was_not_told_to_send_hears_that_the_connection_closes() -> None:
+    listening = Listening(early=False)
+    request = post("/v1/things/full", bytes(1000), "Expect: 100-continue")
+    async with listening.connected() as (reader, writer):
+        writer.write(request[:-900])  # some of the body is there when the answer is made
+        answer = await receive(reader)
+        assert answer is not None
+        assert answer[0] == 503
+        assert answer[1]["connection"] == "close"
+        assert await reader.read() == b""
