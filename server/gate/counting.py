@@ -90,7 +90,7 @@ class Counter:
         if any(axis < 0 for shape in effect.weights for axis in shape):
             raise _misfit(layer)
         if not all(map(_keeps_batch, effect.outputs)):
-            sentence = "it takes the batch from its place, the first axis, where it has to stay"
+            sentence = "it takes the batch from its place, axis 0, where it has to stay"
             raise refused("batch-axis", sentence, where=layer.where)
         held = [*map(size, effect.outputs), effect.largest]
         if layer.model is None:

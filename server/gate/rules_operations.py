@@ -1,5 +1,6 @@
 """Shapes and cost of operations of ``keras.ops`` between layers."""
 
+from math import prod
 from typing import Any
 
 from server.gate.effect import (
@@ -41,8 +42,8 @@ def _reduced(layer: Layer, shapes: Shapes, _: Run) -> Effect:
 
 def _reshape(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape, target = shapes[0], list(layer.config.get("newshape") or ())
-    if target[0] in (-1, None):  # the batch, if the rest takes a whole sample
-        return one((shape[0], *reshaped(target[1:], size(shape[1:]))))
+    if target[0] in (-1, None) and prod(map(int, target[1:])) == size(shape[1:]):  # the batch
+        return one((shape[0], *map(int, target[1:])))
     return one(reshaped(target, size(shape)))
 
 

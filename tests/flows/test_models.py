@@ -34,7 +34,7 @@ BAD = {
     "only.weights.h5": ("weights", "save_weights"),
     "batch_32.h5": ("axis 0", "32"),
     "stateful.h5": ("memory", "stateful"),
-    "two_answers.keras": ("axis 0", "no batch axis"),
+    "two_answers.keras": ("axis 0", "batch"),
 }
 
 
