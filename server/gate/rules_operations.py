@@ -17,7 +17,7 @@ from server.gate.effect import (
 )
 from server.gate.operation_table import BINARY, REDUCTIONS, UNARY
 from server.gate.rules_shape import concatenated, reshaped, same
-from server.gate.tree import Layer, Shape
+from server.gate.tree import BATCH, Layer, Shape
 
 
 def _joined(_: Layer, shapes: Shapes, __: Run) -> Effect:
@@ -36,7 +36,9 @@ def _reduced(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = shapes[0]
     gone = axes(layer, "axis", len(shape))
     kept = bool(layer.config.get("keepdims"))
-    found = [1 if k in gone else n for k, n in enumerate(shape) if kept or k not in gone]
+    # over the batch it leaves one sample for all, which stays in its place
+    left = [BATCH if k == 0 else 1 for k in range(len(shape))]
+    found = [left[k] if k in gone else n for k, n in enumerate(shape) if kept or k not in gone]
     return one(found, flops=size(shape))
 
 
