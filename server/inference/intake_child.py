@@ -18,7 +18,6 @@ from server.inference.keras_engine import KerasEngine
 from server.inference.keras_model import KerasModel
 from server.inference.record import RECORD_VERSION
 from server.inference.selection import choose, keep
-from server.inference.wording import first_line
 
 
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
@@ -27,10 +26,8 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     It must be read as the gate has read it, which `config["judged"]` tells.
     """
     manifest: Mapping[str, Any] = config["manifest"] or {}
-    loaded = _load(Path(config["path"]), config.get("judged"))
+    loaded, engine = _load(Path(config["path"]), config.get("judged"))
     binding = task_of(manifest).bind(loaded.signature, manifest)
-    engine = KerasEngine(loaded)
-    _check_graph(engine)
     output: int | None = config.get("output_fd")
     if output is None:
         choice = keep(engine, loaded.signature, binding, why="nothing takes a converted model")
@@ -50,9 +47,12 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     return {"record": record}, {}
 
 
-def _load(path: Path, judged: str | None) -> KerasModel:
+def _load(path: Path, judged: str | None) -> tuple[KerasModel, KerasEngine]:
+    """Load a model, and hold its graph against what the gate has counted, before it is run."""
     try:
-        return keras_model.load(path, judged=judged)
+        loaded = keras_model.load(path, judged=judged)
+        engine = KerasEngine(loaded)
+        largest = engine.largest()
     except BadModel:
         raise
     # a boundary: Keras reads any structure that a file describes, and fails on it in any way
@@ -60,22 +60,12 @@ def _load(path: Path, judged: str | None) -> KerasModel:
         raise BadModel(
             f"the model cannot be read: {type(error).__name__}", reason="keras-refused"
         ) from error
-
-
-def _check_graph(engine: KerasEngine) -> None:
-    """Hold what will be computed against what the gate has counted, before it is."""
-    try:
-        largest = engine.largest()
-    # a boundary: Keras calls whatever a file describes, and fails on it in any way
-    except Exception as error:
-        raise BadModel(
-            f"the model cannot be run: {first_line(error)}", reason="keras-refused"
-        ) from error
     if largest > MAX_TENSOR:
         raise BadModel(
             f"a tensor of the model has {largest:.3g} numbers; the limit is {MAX_TENSOR:.3g}",
             reason="cost-tensor",
         )
+    return loaded, engine
 
 
 if __name__ == "__main__":

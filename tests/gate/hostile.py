@@ -30,10 +30,8 @@ from tests.gate.files import (
     tensor,
     zipped,
 )
-from tests.gate.hostile_costs import COSTS
+from tests.gate.hostile_costs import COSTS, Attack
 from tests.gate.onnx_files import external, loop, named, of_a_domain
-
-Attack = tuple[Callable[[], bytes], str]
 
 
 def stacked(*layers: Config) -> Callable[[], bytes]:

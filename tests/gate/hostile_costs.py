@@ -3,6 +3,7 @@
 import io
 import struct
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import h5py
@@ -21,7 +22,7 @@ from tests.gate.files import (
     tensor,
 )
 
-Attack = tuple[Any, str]
+Attack = tuple[Callable[[], bytes], str]
 COLUMN = [[0.0]] * 40_000
 WIDE = 1_000_000
 
