@@ -11,6 +11,9 @@ and a system call.
 A client that asks with `Expect: 100-continue` is told to go on when somebody begins to read the
 body, so one that is refused before that never sends it.
 
+A connection that ends before its request is closed when its client has fallen silent: to close on
+one that sends resets the connection, and the answer may be lost with it.
+
 While all places are taken, who finds none is answered at the first look, without h11, which would
 take more time than the rest of a refusal together; the connection skips the body.
 """
@@ -85,11 +88,11 @@ class StreamingH11(H11Protocol):
         self._unsent = b""  # the head of an answer
         self._holds_back = False  # whether the client asked to be told to send, and was not
         self.can_read = turn = _Turn()
-        wire: Wire = self.connection_state.pop(WIRE)
-        wire.when_lost(turn.end)
+        self._wire: Wire = self.connection_state.pop(WIRE)
+        self._wire.when_lost(turn.end)
         refusing: EarlyRefusals | None = self.connection_state.pop(REFUSING, None)
         if refusing is not None:
-            wire.look_first(partial(self._turned_away, refusing))
+            self._wire.look_first(partial(self._turned_away, refusing))
 
     async def handle(self, event: Event) -> None:
         """Take what arrived."""
@@ -192,6 +195,12 @@ class StreamingH11(H11Protocol):
         data = [] if self.connection.asks_for_head else [h11.Data(data=body)]
         for part in (answer, *data, h11.EndOfMessage()):
             await self._send_h11_event(part)
+        await self._wire.hear_out()
+
+    async def _maybe_recycle(self) -> None:
+        if self.connection.their_state is h11.SEND_BODY:
+            await self._wire.hear_out()
+        await super()._maybe_recycle()
 
 
 @lru_cache(maxsize=1)

@@ -14,11 +14,16 @@ that request is forgotten as it is decrypted.
 import asyncio
 from asyncio import Transport
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, cast
+
+from server.web.unwanted import Unwanted
 
 BUFFER_BYTES = 256 << 10  # as much as asyncio reads from a socket at once
 _UNREAD_BYTES = 256 << 10  # from here on nothing is received until it is read
 _FIRST_BYTES = 16 << 10  # that a first look sees
+_SILENCE_S = 0.2  # after which nothing more is on its way
+_SILENCES = 10  # that are waited for at most
 _AT_ONCE = 4  # requests that are answered so before others get their turn
 FirstLook = Callable[[bytes], tuple[bytes, int] | None]
 
@@ -56,9 +61,8 @@ class Wire(asyncio.BufferedProtocol):
 
     Attributes
     ----------
-    turned_away_s : float
-        When the last request that was answered at the first look began, or had arrived whole, in
-        the time of the event loop.
+    unwanted : Unwanted
+        What still arrives of a request that was answered at the first look.
     """
 
     def __init__(
@@ -75,10 +79,8 @@ class Wire(asyncio.BufferedProtocol):
         self._arrived = asyncio.Event()
         self._is_awaited = False
         self._first_look: FirstLook | None = None
-        self.turned_away_s = 0.0
-        self._skipping = 0  # bytes to come that nobody wants
-        self._skipped = asyncio.Event()
-        self._skipped.set()
+        self.unwanted = Unwanted()
+        self._unheard: int | None = None  # bytes that were forgotten, once all are
         self._writable = asyncio.Event()
         self._writable.set()
         self._lost = asyncio.Event()
@@ -99,11 +101,14 @@ class Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Keep what arrived until it is read; stop receiving when that is much."""
-        done = self._skip(nbytes)
+        if self._unheard is not None:
+            self._unheard += nbytes
+            return
+        done = self.unwanted.take(nbytes)
         for _ in range(_AT_ONCE):
             if done == nbytes or not self._is_answered_at_once(self._buffer[done:nbytes]):
                 break
-            done += self._skip(nbytes - done)
+            done += self.unwanted.take(nbytes - done)
         if done < nbytes:
             self._keep(bytes(self._buffer[done:nbytes]))
 
@@ -114,19 +119,10 @@ class Wire(asyncio.BufferedProtocol):
         found = self._first_look(bytes(data[:_FIRST_BYTES])) if self._writable.is_set() else None
         if found is None:
             return False
-        answer, self._skipping = found
-        self.turned_away_s = asyncio.get_running_loop().time()
-        self._skipped.clear()
+        answer, length = found
+        self.unwanted.begin(length)
         self._connected.write(answer)
         return True
-
-    def _skip(self, nbytes: int) -> int:
-        done = min(self._skipping, nbytes)
-        self._skipping -= done
-        if done and not self._skipping:
-            self.turned_away_s = asyncio.get_running_loop().time()
-            self._skipped.set()
-        return done
 
     def _keep(self, piece: bytes) -> None:
         self._unread.append(piece)
@@ -140,7 +136,7 @@ class Wire(asyncio.BufferedProtocol):
         """Note that the client sends no more; TLS closes the connection then."""
         self._ended = True
         self._arrived.set()
-        self._skipped.set()
+        self.unwanted.end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever waits, and let go of TLS's buffers, which wait for no garbage collection."""
@@ -149,7 +145,7 @@ class Wire(asyncio.BufferedProtocol):
         self._broken = exc is not None
         self._ended = True
         self._arrived.set()
-        self._skipped.set()
+        self.unwanted.end()
         self._writable.set()
         self._lost.set()
         if self._on_loss is not None:
@@ -192,15 +188,6 @@ class Wire(asyncio.BufferedProtocol):
             it to who reads.
         """
         self._first_look = look
-
-    @property
-    def is_skipping(self) -> bool:
-        """Whether a request that was answered at the first look is still arriving."""
-        return not self._skipped.is_set()
-
-    async def skipped(self) -> None:
-        """Return when no such request is arriving any more."""
-        await self._skipped.wait()
 
     def when_lost(self, call: Callable[[], None]) -> None:
         """Have something called as soon as the connection is gone."""
@@ -259,6 +246,24 @@ class Wire(asyncio.BufferedProtocol):
     async def wait_closed(self) -> None:
         """Return when the connection is closed."""
         await self._lost.wait()
+
+    async def hear_out(self) -> None:
+        """Forget what arrives from now on, and return when the client has left or falls silent.
+
+        To close on a client that sends resets the connection, which can lose it its answer. It is
+        waited for two seconds at most.
+        """
+        self._unheard = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        for _ in range(_SILENCES):
+            before = self._unheard
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_SILENCE_S):
+                    await self._lost.wait()
+            if self._lost.is_set() or self._unheard == before:
+                return
 
     def get_extra_info(self, name: str) -> Any:
         """Return what the transport knows of the connection.

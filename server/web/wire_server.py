@@ -74,7 +74,7 @@ class WireServer(TCPServer):
         if self.context.terminated.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):
-                    await self._wire.skipped()
+                    await self._wire.unwanted.arrived()
         if self._idle_since is not None:  # else its protocol closes it after the answer
             self._closes = True
             await asyncio.shield(self._initiate_server_close())
@@ -82,9 +82,9 @@ class WireServer(TCPServer):
     def _patience_left_s(self, patience_s: float) -> float:
         if self._idle_since is None:
             return patience_s
-        if self._wire.is_skipping:
+        if self._wire.unwanted.is_arriving:
             patience_s = DRAIN_S
-        return patience_s + max(self._idle_since, self._wire.turned_away_s) - self.loop.time()
+        return patience_s + max(self._idle_since, self._wire.unwanted.since_s) - self.loop.time()
 
     async def _read_data(self) -> None:
         try:

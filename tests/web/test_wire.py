@@ -164,7 +164,7 @@ async def test_what_the_first_look_answers_is_skipped_however_it_arrives() -> No
     async def serve(wire: Wire) -> None:
         wire.look_first(four_bytes)
         assert await read_all(wire) == b"9the rest"
-        assert not wire.is_skipping
+        assert not wire.unwanted.is_arriving
 
     async def ask(client: Client) -> None:
         client[1].write(b"0aaa" + b"3" + bytes(3 * MIB) + b"aaa")
@@ -208,7 +208,7 @@ async def test_a_client_that_leaves_is_not_skipped() -> None:
     async def serve(wire: Wire) -> None:
         wire.look_first(four_bytes)
         assert await wire.read() == b""
-        await wire.skipped()
+        await wire.unwanted.arrived()
 
     async def ask(client: Client) -> None:
         client[1].write(b"1aaa")
