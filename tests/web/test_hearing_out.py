@@ -50,12 +50,16 @@ async def test_of_a_body_that_was_not_asked_for(listening: Listening) -> None:
     assert await _said_to(listening, head, MORE) == (503, "close")
 
 
+async def _sends_for_ever(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(MORE)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
 async def test_who_sends_on_for_ever_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "_SILENCE_S", 0.01)
     async with Listening(early=False).connected() as (_, writer):
         writer.write(b"no request\r\n\r\n")
         with pytest.raises(ConnectionError):
-            while True:
-                writer.write(MORE)
-                await writer.drain()
-                await asyncio.sleep(0)
+            await _sends_for_ever(writer)
