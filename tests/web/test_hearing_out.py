@@ -1,4 +1,4 @@
-"""A client that still sends when it is refused reads its answer; server/web/wire.py waits for it."""
+"""A client that still sends when it is refused reads its answer; `server/web/wire.py` waits."""
 
 import asyncio
 from pathlib import Path
