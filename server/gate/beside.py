@@ -55,6 +55,8 @@ def bears_masks(layer: Layer, inputs: Shapes) -> bool:
         return layer.config.get("data_format") != "channels_first"
     if layer.kind == "MultiHeadAttention":
         return all(len(shape) == _SEQUENCE for shape in inputs)
+    if layer.kind == "Activation":
+        return layer.config.get("activation") != "Softmax"  # the layer, which takes masks itself
     return layer.kind != "Softmax"
 
 

@@ -50,6 +50,7 @@ class ConfigReader:
         self._is_old = is_old
         self._layers = 0
         self._calls = 0
+        self._shared: dict[int, Layer] = {}
 
     def model(self, config: Any) -> Layer:
         """Check a whole configuration.
@@ -66,6 +67,13 @@ class ConfigReader:
         return layer
 
     def _layer(self, entry: Any, where: str, depth: int) -> Layer:
+        """Check a layer; who bears one id with another is that other, as to Keras."""
+        layer = self._checked(entry, where, depth)
+        if "shared_object_id" not in entry:
+            return layer
+        return self._shared.setdefault(entry["shared_object_id"], layer)
+
+    def _checked(self, entry: Any, where: str, depth: int) -> Layer:
         if depth > MAX_NESTED:
             raise refused("config-nested", f"models lie over {MAX_NESTED} deep in each other")
         if not isinstance(entry, dict):
@@ -92,6 +100,8 @@ class ConfigReader:
             model = self._inside(kind, config, where, depth)
             return Layer(kind, name, {}, where, {}, model, built, calls)
         checked = check_keys(kind, config, known, where)
+        if "module" not in entry:
+            _check_old_axis(checked, config, where)
         if sum(checked.get(key) is not None for key in _INPUT_SHAPES) > 1:
             raise refused("bad-value", "an input has one shape", where=where)
         if entry.get("module") == MODULE_OF.get(kind, LAYER_MODULE) != LAYER_MODULE:
@@ -197,6 +207,17 @@ def input_shape(layer: Layer) -> Shape | None:
         shape = [layer.config.get("batch_size"), *layer.config["shape"]]
         return _shape(shape, layer.where)
     return None
+
+
+def _check_old_axis(checked: dict[str, Any], config: Any, where: str) -> None:
+    """Refuse an axis that Keras drops where an entry names no module, and then takes another."""
+    if checked.get("axis") is None:
+        checked.pop("axis", None)
+        return
+    told = config["axis"]
+    (axis,) = told if isinstance(told, list) and len(told) == 1 else (told,)
+    if not isinstance(axis, int | float):
+        raise values.bad_value(told, f"{where}.axis")
 
 
 def _declared(layers: tuple[Layer, ...]) -> Shape | None:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from server.gate.beside import makes_masks
-from server.gate.counting import Counter, short
+from server.gate.counting import Counter
 from server.gate.effect import Shapes, size
-from server.gate.refusals import refused
+from server.gate.refusals import refused, short
 from server.gate.tree import Layer
 
 MAX_PARAMETERS = 500_000_000
@@ -49,6 +49,7 @@ def count(layer: Layer) -> tuple[Cost, Shapes, Shapes]:
     """
     counter = Counter(has_masks=makes_masks(layer))
     effect = counter.run(layer, ())
+    counter.firsts.check_weights()
     parameters = sum(size(shape) for shape in effect.weights)
     # the scratch of a model holds what its layers give out
     cost = Cost(parameters, effect.scratch, effect.largest, effect.flops, effect.calls)
@@ -57,9 +58,9 @@ def count(layer: Layer) -> tuple[Cost, Shapes, Shapes]:
         ("tensor", cost.largest, MAX_TENSOR),
         ("activations", cost.activations, MAX_ACTIVATIONS),
         ("flops", cost.flops, MAX_FLOPS),
-        ("initializers", counter.made, MAX_FLOPS),
+        ("initializers", counter.firsts.made, MAX_FLOPS),
     ):
         if value > limit:
             sentence = f"{name} of the model are {short(value)}; the limit is {limit:.3g}"
             raise refused(f"cost-{name}", sentence, where=layer.where)
-    return cost, effect.weights, counter.stored_twice()
+    return cost, effect.weights, counter.firsts.stored_twice()

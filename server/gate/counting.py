@@ -10,8 +10,8 @@ from dataclasses import replace
 from server.gate.arity import given as given_to
 from server.gate.beside import bears_masks, fits
 from server.gate.config import input_shape
-from server.gate.effect import Effect, Rule, Shapes, size
-from server.gate.initial_values import made_by
+from server.gate.effect import Effect, Rule, Shapes, misfit, size
+from server.gate.firsts import Firsts, unlike
 from server.gate.order import MAX_VAIN, Order
 from server.gate.refusals import refused
 from server.gate.rules_conv import RULES as CONV
@@ -37,34 +37,27 @@ class Counter:
     ----------
     has_masks : bool
         Whether some layer in it makes masks.
+
+    Attributes
+    ----------
+    firsts : Firsts
+        What is made of each layer at its first call.
     """
 
     def __init__(self, *, has_masks: bool = False) -> None:
         self._has_masks = has_masks
         self._known: dict[tuple[int, Shapes], Effect] = {}
-        self.made = 0  # additions and multiplications that initial values take
-        self._around: dict[int, Shapes] = {}  # weights of layers that hold another's kernel
-        self._made_of: set[int] = set()
-        self._fixed: dict[int, Shape] = {}  # what layers are called on that know one shape
-        self._ranks: dict[int, list[int]] = {}  # of what a model is called on
+        self.firsts = Firsts()
 
     def run(self, layer: Layer, shapes: Shapes) -> Effect:
         """Return what a call of a layer does."""
         if (known := self._known.get((id(layer), shapes))) is None:
             known = self._checked(layer, shapes, self._effect(layer, shapes))
             self._known[id(layer), shapes] = known
-            if layer.kind == "SpectralNormalization":
-                self._around[id(layer)] = known.weights
-            self._check_fixed(layer, shapes)
-            self._check_built(layer, known)
-            if id(layer) not in self._made_of:
-                self._made_of.add(id(layer))
-                self.made += made_by(layer, known.weights)
+            self.firsts.note(layer, shapes, known.weights)
+            if layer.built:
+                self.firsts.check_built(layer, self.run(layer, layer.built).weights, known.weights)
         return known
-
-    def stored_twice(self) -> Shapes:
-        """Return kernels that stand in two places of a `.keras` file: inside and around."""
-        return tuple(max(weights[:-1], key=len) for weights in self._around.values())
 
     def _effect(self, layer: Layer, shapes: Shapes) -> Effect:
         if layer.model is not None:
@@ -77,7 +70,7 @@ class Counter:
         try:
             return rule(layer, shapes, self.run)
         except _MISFITS as error:
-            raise _misfit(layer) from error
+            raise misfit(layer) from error
 
     def _checked(self, layer: Layer, shapes: Shapes, effect: Effect) -> Effect:
         # before they grow further, for then the counting itself costs
@@ -86,9 +79,9 @@ class Counter:
         if any(axis > MAX_AXIS for shape in effect.outputs for axis in shape):
             raise refused("cost-tensor", "an axis of a tensor is over 2^31", where=layer.where)
         if any(axis < 1 for shape in effect.outputs for axis in shape):
-            raise _misfit(layer)
+            raise misfit(layer)
         if any(axis < 0 for shape in effect.weights for axis in shape):
-            raise _misfit(layer)
+            raise misfit(layer)
         if not all(map(_keeps_batch, effect.outputs)):
             sentence = "it takes the batch from its place, axis 0, where it has to stay"
             raise refused("batch-axis", sentence, where=layer.where)
@@ -104,38 +97,15 @@ class Counter:
             max(held),
         )
 
-    def _check_fixed(self, layer: Layer, shapes: Shapes) -> None:
-        """Refuse another shape where Keras lays the numbers of the first call over every other."""
-        if layer.kind == "Normalization":
-            sample = tuple(int(axis) for axis in shapes[0][1:])
-            if self._fixed.setdefault(id(layer), sample) != sample:
-                raise _misfit(layer)
-
-    def _check_built(self, layer: Layer, effect: Effect) -> None:
-        """Hold the shapes that a layer is built with before its first call against the call."""
-        if layer.built and (weights := self.run(layer, layer.built).weights) != effect.weights:
-            kept = short(sum(map(size, weights)))
-            raise refused(
-                "build-config",
-                f"it is built with {kept} numbers, which is not what its call needs",
-                where=layer.where,
-            )
-
     def _model(self, layer: Layer, model: Model, shapes: Shapes) -> Effect:
         declared = self._declared(model) if shapes else ()
-        self._check_ranks(layer, declared or shapes, shapes)
+        self.firsts.check_ranks(layer, declared or shapes, shapes)
         own = _Sum(self, layer)
         outputs = own.stack(model, shapes) if model.is_sequential else own.graph(model, shapes)
         # it is built with its own shapes before it is called with others
         if declared not in ((), shapes) and self.run(layer, declared).weights != own.weights():
             raise refused("build-config", "it is built for other inputs", where=layer.where)
         return own.effect(outputs)
-
-    def _check_ranks(self, layer: Layer, declared: Shapes, shapes: Shapes) -> None:
-        """Refuse tensors of which Keras would take away an axis, or to which it would add one."""
-        known = self._ranks.setdefault(id(layer), [len(shape) for shape in declared])
-        if any(len(shape) != rank for shape, rank in zip(shapes, known, strict=False)):
-            raise _misfit(layer)
 
     def _declared(self, model: Model) -> Shapes:
         if model.is_sequential:
@@ -241,11 +211,9 @@ class _Sum:
     ) -> Shapes:
         effect = self._run(layer, shapes)
         if not all(fits(layer, name, shape, shapes, effect.outputs) for name, shape in beside):
-            raise _misfit(layer)
+            raise misfit(layer)
         if self._weights.setdefault(id(layer), effect.weights) != effect.weights:
-            raise refused(
-                "shared-layer", "it is called on shapes that need other weights", where=layer.where
-            )
+            raise unlike(layer)
         self._flops += effect.flops
         self._numbers += effect.scratch + (0 if layer.model else sum(map(size, effect.outputs)))
         self._largest = max(self._largest, effect.largest)
@@ -275,7 +243,7 @@ class _Sum:
         try:
             return indexed(given[0], key)
         except _MISFITS as error:
-            raise _misfit(layer) from error
+            raise misfit(layer) from error
 
     def _broken(self, why: str) -> Exception:
         return refused("broken-graph", why, where=self._layer.where)
@@ -283,16 +251,3 @@ class _Sum:
 
 def _keeps_batch(shape: Shape) -> bool:
     return [k for k, axis in enumerate(shape) if isinstance(axis, Batch)] == [0]
-
-
-def short(count: int) -> str:
-    """Return a count as a sentence tells it."""
-    return f"{min(count, 10**300):.3g}"  # a float holds no more
-
-
-def _misfit(layer: Layer) -> Exception:
-    return refused(
-        "shape-mismatch",
-        f"the layer ({layer.kind}) cannot be applied to the shape that it is given",
-        where=layer.where,
-    )

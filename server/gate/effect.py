@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from server.gate.refusals import refused
 from server.gate.schema import missing_key
 from server.gate.tree import Batch, Layer, Shape
 
@@ -37,6 +38,15 @@ class Effect:
     scratch: int = 0
     calls: int = 1
     largest: int = 0
+
+
+def misfit(layer: Layer) -> Exception:
+    """Build the refusal of a layer that does not take what it is called on."""
+    return refused(
+        "shape-mismatch",
+        f"the layer ({layer.kind}) cannot be applied to the shape that it is given",
+        where=layer.where,
+    )
 
 
 Run = Callable[[Layer, Shapes], Effect]

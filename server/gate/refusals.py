@@ -22,6 +22,11 @@ def refused(reason: str, sentence: str, *, where: str = "") -> BadModel:
     return BadModel(detail, reason=reason, where=place)
 
 
+def short(count: int) -> str:
+    """Return a count as a sentence tells it."""
+    return f"{min(count, 10**300):.3g}"  # a float holds no more
+
+
 def shown(text: str) -> str:
     """Return a text out of a file as it may stand in a message: printable ASCII, not too long."""
     plain = text[:_WHERE_CHARS].encode("ascii", "backslashreplace").decode()

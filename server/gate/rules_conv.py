@@ -36,7 +36,7 @@ def slid(
     return found
 
 
-def _padded(layer: Layer, spatial: Sequence[int], kernel: Sequence[int], channels: int) -> int:
+def padded(layer: Layer, spatial: Sequence[int], kernel: Sequence[int], channels: int) -> int:
     """Return the numbers of an input with what a spread window has put around it."""
     dilation = numbers(layer, "dilation_rate", len(spatial), 1)
     if layer.config.get("padding", "valid") == "valid" or max(dilation) == 1:
@@ -56,7 +56,7 @@ def _conv(layer: Layer, shapes: Shapes, _: Run) -> Effect:
         (joined(layer, shape, outputs, filters),),
         tuple(_with_bias(layer, [weight], filters)),
         flops=2 * prod(weight) * prod(outputs),
-        scratch=_padded(layer, spatial, kernel, channels),
+        scratch=padded(layer, spatial, kernel, channels),
     )
 
 
@@ -101,7 +101,7 @@ def _depthwise(layer: Layer, shapes: Shapes, _: Run) -> Effect:
         (joined(layer, shape, outputs, width),),
         tuple(_with_bias(layer, [weight], width)),
         flops=2 * prod(weight) * prod(outputs),
-        scratch=_padded(layer, spatial, kernel, channels),
+        scratch=padded(layer, spatial, kernel, channels),
     )
 
 
@@ -117,7 +117,7 @@ def _separable(layer: Layer, shapes: Shapes, _: Run) -> Effect:
         (joined(layer, shape, outputs, filters),),
         tuple(_with_bias(layer, [depth, point], filters)),
         flops=2 * (prod(depth) + prod(point)) * prod(outputs),
-        scratch=scratch + _padded(layer, spatial, kernel, channels),
+        scratch=scratch + padded(layer, spatial, kernel, channels),
     )
 
 
@@ -137,10 +137,15 @@ def _pool(layer: Layer, shapes: Shapes, _: Run) -> Effect:
 
 def _adaptive(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = shapes[0]
-    channels = split(layer, shape)[1]
-    found = joined(layer, shape, numbers(layer, "output_size", rank(layer)), channels)
-    # Keras gathers windows of two widths for each number that comes out
-    return Effect((found,), flops=size(shape), scratch=16 * size(found))
+    spatial, channels = split(layer, shape)
+    wanted = numbers(layer, "output_size", rank(layer))
+    flops = scratch = 0
+    for k, (length, count) in enumerate(zip(spatial, wanted, strict=True)):
+        # one axis after the other: windows of two widths go over it, one by one
+        passed = channels * prod(wanted[:k]) * prod(spatial[k:])
+        flops += 2 * passed * (-(-length // count) + 1)
+        scratch += 2 * passed + 16 * channels * prod(wanted[: k + 1]) * prod(spatial[k + 1 :])
+    return Effect((joined(layer, shape, wanted, channels),), flops=flops, scratch=scratch)
 
 
 def _global(layer: Layer, shapes: Shapes, _: Run) -> Effect:

@@ -49,6 +49,16 @@ def _reshape(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     return one(reshaped(target, size(shape)))
 
 
+def _along(layer: Layer, shapes: Shapes, _: Run) -> Effect:
+    """Count what goes along one axis; without one, it goes through all samples as one row."""
+    shape = shapes[0]
+    default = -1 if layer.kind == "ops.Sort" else None
+    if layer.config.get("axis", default) is None:
+        return one((size(shape),), flops=size(shape))
+    length = shape[axis_of(number(layer, "axis", default), len(shape))]
+    return one(shape, flops=size(shape) * length.bit_length())
+
+
 def _transposed(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = shapes[0]
     order = layer.config.get("axes")
@@ -140,6 +150,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys((f"ops.{name}" for name in BINARY), _joined),
     "ops.Matmul": _matmul,
     **dict.fromkeys((f"ops.{name}" for name in REDUCTIONS), _reduced),
+    **dict.fromkeys(("ops.Cumsum", "ops.Cumprod", "ops.Sort"), _along),
     "ops.Clip": same,
     "ops.Where": _joined,
     "ops.Swapaxes": _swapped,

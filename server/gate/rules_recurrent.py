@@ -4,7 +4,7 @@ from math import prod
 
 from server.gate.effect import Effect, Rule, Run, Shapes, is_on, number, numbers, one, rank, split
 from server.gate.refusals import refused
-from server.gate.rules_conv import slid
+from server.gate.rules_conv import padded, slid
 from server.gate.tree import BATCH, Layer, Shape
 
 MAX_UNROLLED = 512
@@ -23,31 +23,32 @@ def _cell(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
     return weights, [units] * (2 if kind == "LSTM" else 1)
 
 
-def _cells(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
-    """Return the same of a cell, or of cells one on the other."""
+def _cells(layer: Layer, width: int) -> tuple[list[Shape], list[int], int]:
+    """Return weights and states of a cell, or of cells one on the other, and its output's width."""
     if layer.built and layer.built != ((BATCH, width),):
         raise refused("build-config", "it is built for other inputs", where=layer.where)
     if layer.kind in _GATES:
         raise ValueError(layer.kind)  # a layer, which loops by itself
     if layer.kind != "StackedRNNCells":
-        return _cell(layer, width)
-    weights: list[Shape] = []
-    states: list[int] = []
+        weights, states = _cell(layer, width)
+        return weights, states, states[0]
+    weights, states = [], []
     for inner in layer.inner["cells"]:
-        more, widths = _cells(inner, width)
+        more, widths, width = _cells(inner, width)
         weights += more
-        states = [*widths, *states]
-        width = widths[0]
-    return weights, states
+        states += widths
+    return weights, states, width
 
 
 def _recurrent(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     batch, steps, width = shapes[0]
-    weights, states = (
-        _cells(layer.inner["cell"][0], width) if layer.kind == "RNN" else _cell(layer, width)
-    )
+    if layer.kind == "RNN":
+        weights, states, made = _cells(layer.inner["cell"][0], width)
+    else:
+        weights, states = _cell(layer, width)
+        made = states[0]
     sequence = is_on(layer, "return_sequences", default=False)
-    outputs: list[Shape] = [(batch, steps, states[0]) if sequence else (batch, states[0])]
+    outputs: list[Shape] = [(batch, steps, made) if sequence else (batch, made)]
     if is_on(layer, "return_state", default=False):
         outputs += [(batch, state) for state in states]
     flops = 2 * steps * sum(prod(weight) for weight in weights)
@@ -91,7 +92,9 @@ def _conv_lstm(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     if is_on(layer, "return_state", default=False):
         found += [(batch, *state)] * 2
     calls = _written_out(layer, steps)
-    return Effect(tuple(found), tuple(weights), flops, 5 * steps * prod(state), calls)
+    around = padded(layer, spatial, kernel, channels)
+    scratch = steps * (5 * prod(state) + around)
+    return Effect(tuple(found), tuple(weights), flops + steps * around, scratch, calls)
 
 
 def _bidirectional(layer: Layer, shapes: Shapes, run: Run) -> Effect:

@@ -23,6 +23,8 @@ from server.gate.effect import (
 from server.gate.tree import Layer, Shape
 from server.gate.values import shape_of
 
+_REACH = 11  # numbers that make one where nothing is made smaller, at most: of lanczos5
+
 
 def same(_: Layer, shapes: Shapes, __: Run) -> Effect:
     """Count a layer that works on each number alone."""
@@ -133,12 +135,22 @@ def _resize(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     (height, width), channels = split(layer, shapes[0])
     sizes = [number(layer, "height"), number(layer, "width")]
     shape = joined(layer, shapes[0], sizes, channels)
-    padded = 0
+    padded = between = 0
+    flops = 8 * size(shape) + size(shapes[0])
+    if is_on(layer, "antialias", default=False) or _is_smoothed(layer):
+        # rows first, then columns: what lies between is as wide as what is given
+        between = sizes[0] * width
+        reach = [_REACH * -(-n // to) for n, to in zip((height, width), sizes, strict=True)]
+        flops += 2 * channels * (between * reach[0] + sizes[0] * sizes[1] * reach[1])
     if is_on(layer, "pad_to_aspect_ratio", default=False):
         padded = max(height, width * sizes[0] // sizes[1]) * max(
             width, height * sizes[1] // sizes[0]
         )
-    return Effect((shape,), (), 8 * size(shape), padded * channels)
+    return Effect((shape,), (), flops, (padded + between) * channels)
+
+
+def _is_smoothed(layer: Layer) -> bool:
+    return str(layer.config.get("interpolation", "")).startswith("lanczos")
 
 
 def _rescaled(layer: Layer, shapes: Shapes, _: Run) -> Effect:

@@ -12,7 +12,7 @@ WRAPPED = frozenset({"layer", "backward_layer", "cell", "cells"})  # layers, whi
 
 
 def _activation(value: Any, where: str) -> Any:
-    """Return an activation: a function by its name, or a layer without weights."""
+    """Return an activation: a function's name, or the class of a layer without weights."""
     kind = value.get("class_name") if isinstance(value, dict) else None
     if not isinstance(kind, str) or kind not in ACTIVATION_LAYERS:
         if isinstance(value, dict) and value.get("module") == LAYER_MODULE:
@@ -21,7 +21,7 @@ def _activation(value: Any, where: str) -> Any:
         return values.activation(value, where)
     values.check_envelope(value, frozenset({LAYER_MODULE}), where)
     check_keys(kind, value.get("config"), LAYERS[kind], where)
-    return None
+    return kind
 
 
 _WHOLE = (

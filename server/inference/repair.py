@@ -28,6 +28,7 @@ from typing import Any
 
 from server.errors import BadModel
 from server.gate.keras_version import is_before_3
+from server.gate.values import array
 
 OLD_HARD_SIGMOID = "keras2_hard_sigmoid"
 
@@ -141,17 +142,36 @@ def _input_shape(layer: Any) -> list[Any] | None:
         return _input_shape(config[0]) if config else None
     if not isinstance(config, dict):
         return None
-    for name in _INPUT_SHAPES:
-        if isinstance(shape := config.get(name), list):
-            return shape
+    if shape := _own_shape(layer["class_name"], config):
+        return shape
     layers, ends = config.get("layers"), config.get("input_layers")
     if not isinstance(layers, list) or not layers:
         return None
-    if isinstance(ends, list) and ends:  # a functional model: ["name", 0, 0], or a list of such
+    if ends:  # a functional model: ["name", 0, 0], or several, with or without names
+        ends = list(ends.values()) if isinstance(ends, dict) else ends
         if isinstance(ends[0], list):
             ends = ends[0] if len(ends) == 1 else [None]
-        layers = [entry for entry in layers if _is_object(entry) and entry.get("name") == ends[0]]
+        layers = [entry for entry in layers if _is_object(entry) and _name(entry) == ends[0]]
     return _input_shape(layers[0]) if layers else None
+
+
+def _own_shape(kind: str, config: dict[str, Any]) -> list[Any] | None:
+    for name in _INPUT_SHAPES:
+        if shape := _listed(config.get(name)):
+            return shape
+    shape = _listed(config.get("shape")) if kind == "InputLayer" else None
+    return [config.get("batch_size"), *shape] if shape else None
+
+
+def _listed(value: Any) -> list[Any] | None:
+    """Return a shape, which may be written as a tuple or an array."""
+    value = array(value, "shape") if isinstance(value, dict) else value
+    return value if isinstance(value, list) else None
+
+
+def _name(entry: dict[str, Any]) -> Any:
+    config = entry["config"]
+    return entry.get("name") or (config.get("name") if isinstance(config, dict) else None)
 
 
 def _input_layer(shape: list[Any], first: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from tests.gate.files import (
     zipped,
 )
 from tests.gate.hostile_costs import COSTS, Attack
+from tests.gate.hostile_kernels import KERNELS
 from tests.gate.onnx_files import external, loop, named, of_a_domain
 
 
@@ -478,4 +479,4 @@ BOMBS: dict[str, Attack] = {
     ),
     "ONNX that enlarges": (lambda: named("Tile", repeats=[2**40]), "cost-tensor"),
 }
-ATTACKS: dict[str, Attack] = {**CODES, **PLACES, **BOMBS, **COSTS}
+ATTACKS: dict[str, Attack] = {**CODES, **PLACES, **BOMBS, **COSTS, **KERNELS}

@@ -30,13 +30,17 @@ from tests.gate.files import (
     zipped,
 )
 from tests.gate.hostile_costs import COSTS, initializer, operation
+from tests.gate.hostile_kernels import KERNELS
 
 SEED = {"module": "keras.random", "class_name": "SeedGenerator", "registered_name": None}
 
 
-@pytest.mark.parametrize("name", COSTS)
+LARGER = COSTS | KERNELS
+
+
+@pytest.mark.parametrize("name", LARGER)
 def test_what_would_be_larger_is_refused(tmp_path: Path, name: str) -> None:
-    make, code = COSTS[name]
+    make, code = LARGER[name]
     assert reason(tmp_path, make()) == code
 
 

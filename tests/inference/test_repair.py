@@ -62,6 +62,27 @@ def test_a_model_in_place_of_the_first_layer_gives_its_input_shape() -> None:
     assert given["config"]["batch_shape"] == SHAPE
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"batch_shape": {"class_name": "__tuple__", "items": SHAPE}},
+        {"shape": SHAPE[1:]},
+        {"shape": SHAPE[1:], "batch_size": None},
+    ],
+)
+@pytest.mark.parametrize("ends", [["image", 0, 0], {"x": ["image", 0, 0]}])
+def test_the_input_shape_of_a_model_is_read_however_it_is_told(
+    told: dict[str, Any], ends: Any
+) -> None:
+    image = layer("InputLayer", **told)
+    image["config"]["name"] = "image"  # the entry itself bears none
+    layers = [layer("InputLayer", batch_shape=[None, 7]), image]
+    base = {"class_name": "Functional", "config": {"layers": layers, "input_layers": ends}}
+    config = sequential(base)
+    assert repair(config, keras_version="3.0.0") == ["Sequential: input shape"]
+    assert first_layers(config)[0]["config"]["batch_shape"] == SHAPE
+
+
 def test_a_sequential_model_in_place_of_the_first_layer_gives_its_input_shape() -> None:
     base = {"class_name": "Sequential", "config": [layer("Dense", batch_input_shape=[None, 58])]}
     given, _ = first_layers(repaired(sequential(base)))
