@@ -8,6 +8,7 @@ from itertools import chain
 
 from server.gate.effect import Shapes, broadcast
 from server.gate.layer_table import MODELS
+from server.gate.rules_recurrent import state_widths
 from server.gate.tree import Layer, Shape
 
 _ATTENTION = frozenset({"Attention", "AdditiveAttention", "MultiHeadAttention"})
@@ -32,7 +33,7 @@ def fits(layer: Layer, name: str, shape: Shape, inputs: Shapes, outputs: Shapes)
     if not inputs or not outputs:
         return False
     if name.startswith("initial_state"):
-        return _is_state(shape, inputs[0], outputs[0])
+        return _is_state(layer, name, shape, inputs[0], outputs[0])
     if layer.kind in _ATTENTION:
         return _is_attended(name, shape, inputs, outputs[-1])
     if layer.kind in MODELS:
@@ -43,10 +44,12 @@ def fits(layer: Layer, name: str, shape: Shape, inputs: Shapes, outputs: Shapes)
 
 
 def makes_masks(layer: Layer) -> bool:
-    """Whether a layer in here has Keras hand masks on by itself."""
+    """Whether a layer in here has Keras hand masks on by itself, or is given one to hand on."""
     inner = [*(layer.model.layers if layer.model else ()), *chain(*layer.inner.values())]
     own = layer.kind == "Masking" or bool(layer.config.get("mask_zero"))
-    return own or any(map(makes_masks, inner))
+    names = (name for node in layer.nodes for name, _ in node.beside)
+    given = any("mask" in name and not name.startswith("attention_mask") for name in names)
+    return own or given or any(map(makes_masks, inner))
 
 
 def bears_masks(layer: Layer, inputs: Shapes) -> bool:
@@ -60,11 +63,12 @@ def bears_masks(layer: Layer, inputs: Shapes) -> bool:
     return layer.kind != "Softmax"
 
 
-def _is_state(shape: Shape, given: Shape, made: Shape) -> bool:
+def _is_state(layer: Layer, name: str, shape: Shape, given: Shape, made: Shape) -> bool:
     if len(shape) != len(given) - 1:
         return False
     if len(shape) == 2:
-        return shape[0] == given[0] and shape[1] <= made[-1]
+        widths, place = state_widths(layer), int(name.rpartition(".")[2])
+        return place < len(widths) and shape == (given[0], widths[place])
     picture = (made[0], *made[-len(shape) + 1 :])
     return broadcast([picture, shape]) == picture
 

@@ -49,8 +49,11 @@ class Counter:
         self._known: dict[tuple[int, Shapes], Effect] = {}
         self.firsts = Firsts()
 
-    def run(self, layer: Layer, shapes: Shapes) -> Effect:
-        """Return what a call of a layer does."""
+    def run(self, layer: Layer, shapes: Shapes, *, is_masked: bool = False) -> Effect:
+        """Return what a call of a layer does; who is given a mask takes no other."""
+        if self._has_masks and not is_masked and not bears_masks(layer, shapes):
+            sentence = "a mask that a layer before it makes would be laid over it in another way"
+            raise refused("masked-layer", sentence, where=layer.where)
         if (known := self._known.get((id(layer), shapes))) is None:
             known = self._checked(layer, shapes, self._effect(layer, shapes))
             self._known[id(layer), shapes] = known
@@ -64,9 +67,6 @@ class Counter:
             return self._model(layer, layer.model, shapes)
         if (rule := RULES.get(layer.kind)) is None:
             raise refused("cost-unknown", "a cell outside of a recurrent layer", where=layer.where)
-        if self._has_masks and not bears_masks(layer, shapes):
-            sentence = "a mask that a layer before it makes would be laid over it in another way"
-            raise refused("masked-layer", sentence, where=layer.where)
         try:
             return rule(layer, shapes, self.run)
         except _MISFITS as error:
@@ -209,7 +209,8 @@ class _Sum:
     def _call(
         self, layer: Layer, shapes: Shapes, beside: Sequence[tuple[str, Shape]] = ()
     ) -> Shapes:
-        effect = self._run(layer, shapes)
+        is_masked = any(name.startswith("mask.") for name, _ in beside)
+        effect = self._run(layer, shapes, is_masked=is_masked)
         if not all(fits(layer, name, shape, shapes, effect.outputs) for name, shape in beside):
             raise misfit(layer)
         if self._weights.setdefault(id(layer), effect.weights) != effect.weights:

@@ -83,10 +83,13 @@ def _transposed(layer: Layer, shapes: Shapes, _: Run) -> Effect:
         else:
             outputs.append((length - 1) * step + reach - (2 * (reach // 2) if same else 0) + added)
     weight = (*kernel, filters, channels)
-    return one(
-        joined(layer, shape, outputs, filters),
-        weights=_with_bias(layer, [weight], filters),
+    # in other floats TensorFlow writes down what every number of the input becomes
+    written = layer.config.get("dtype") not in (None, "float32")
+    return Effect(
+        (joined(layer, shape, outputs, filters),),
+        tuple(_with_bias(layer, [weight], filters)),
         flops=2 * prod(weight) * prod(spatial),
+        scratch=prod(spatial) * prod(kernel) * filters if written else 0,
     )
 
 

@@ -20,7 +20,7 @@ def _cell(layer: Layer, width: int) -> tuple[list[Shape], list[int]]:
     if is_on(layer, "use_bias", default=True):
         doubled = kind == "GRU" and is_on(layer, "reset_after", default=True)
         weights.append((2, gates * units) if doubled else (gates * units,))
-    return weights, [units] * (2 if kind == "LSTM" else 1)
+    return weights, state_widths(layer)
 
 
 def _cells(layer: Layer, width: int) -> tuple[list[Shape], list[int], int]:
@@ -38,6 +38,18 @@ def _cells(layer: Layer, width: int) -> tuple[list[Shape], list[int], int]:
         weights += more
         states += widths
     return weights, states, width
+
+
+def state_widths(layer: Layer) -> list[int]:
+    """Return how wide the states of a recurrent layer or a cell are, in Keras's order."""
+    kind = layer.kind.removesuffix("Cell")
+    if kind in _GATES:
+        return [number(layer, "units")] * (2 if kind == "LSTM" else 1)
+    one_way = [*layer.inner.get("layer", ()), *layer.inner.get("cell", ())]
+    if layer.kind == "Bidirectional":
+        one_way += layer.inner.get("backward_layer", ()) or one_way
+    inner = [*one_way, *layer.inner.get("cells", ())]
+    return [width for each in inner for width in state_widths(each)]
 
 
 def _recurrent(layer: Layer, shapes: Shapes, _: Run) -> Effect:

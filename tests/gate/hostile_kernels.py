@@ -1,7 +1,7 @@
 """Files that have one kernel of TensorFlow, or one loop, take more than its tensors tell."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import h5py
@@ -83,7 +83,7 @@ def dropped_axis() -> bytes:
     return h5_file({"class_name": "Functional", "config": config}, spoil=without_weights)
 
 
-def with_arrays(config: Config, arrays: dict[str, tuple[int, ...]]) -> bytes:
+def with_arrays(config: Config, arrays: Mapping[str, tuple[int, ...]]) -> bytes:
     """Write a ``.keras`` file with arrays at their places."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
@@ -133,6 +133,65 @@ def states_by_cell() -> bytes:
     return with_arrays(model, dict(zip(names, shapes, strict=True)))
 
 
+def mask_that_is_handed_on() -> bytes:
+    """Give a layer a mask by name, which Keras hands on to one that lays it over the channels."""
+    norm = layer("BatchNormalization", "n", center=False, scale=False)
+    pool = layer("GlobalAveragePooling1D", "p", data_format="channels_first")
+    model = functional(
+        given(LONG, 1),
+        given(LONG, name="mask"),
+        called(norm, tensor("given"), mask=tensor("mask")),
+        called(pool, tensor("n")),
+        inputs=[["given", 0, 0], ["mask", 0, 0]],
+        outputs=["p", 0, 0],
+    )
+    place = "layers/batch_normalization/vars"
+    return with_arrays(model, {f"{place}/0": (1,), f"{place}/1": (1,)})
+
+
+def state_of_the_other_way() -> bytes:
+    """Begin a narrow way with a state that is as wide as both ways together."""
+    wide = 500
+    states = {"h1": 1, "c1": wide + 1, "h2": wide, "c2": wide}
+    ways = [
+        layer("LSTM", f"l{units}", units=units, use_bias=False, unroll=True, return_state=True)
+        for units in (1, wide)
+    ]
+    ways[1]["config"]["go_backwards"] = True
+    both = layer("Bidirectional", "b", layer=ways[0], backward_layer=ways[1])
+    model = functional(
+        given(1, 1),
+        *(given(width, name=name) for name, width in states.items()),
+        called(both, tensor("given"), initial_state=[tensor(name) for name in states]),
+        inputs=[[name, 0, 0] for name in ("given", *states)],
+        outputs=["b", 0, 0],
+    )
+    place = "layers/bidirectional"
+    shapes = {"forward_layer": (1, 1), "backward_layer": (1, wide)}
+    arrays = {
+        f"{place}/{way}/cell/vars/{k}": (rows, 4 * units)
+        for way, (narrow, units) in shapes.items()
+        for k, rows in enumerate((narrow, units))
+    }
+    return with_arrays(model, arrays)
+
+
+def columns_of_a_wide_float() -> bytes:
+    """Enlarge a picture in float64, for which every product is written down."""
+    size = 600
+    kind = layer(
+        "Conv2DTranspose",
+        "c",
+        filters=1,
+        kernel_size=size,
+        padding="same",
+        use_bias=False,
+        dtype="float64",
+    )
+    arrays = {"layers/conv2d_transpose/vars/0": (size, size, 1, 1)}
+    return with_arrays(sequential(given(100, 100, 1), kind), arrays)
+
+
 SOFTMAX = {**layer("Softmax", "softmax", axis=-1), "registered_name": None}
 KERNELS: dict[str, Attack] = {
     "sums along no axis": (lambda: one_row("Cumsum"), "batch-axis"),
@@ -148,7 +207,7 @@ KERNELS: dict[str, Attack] = {
     ),
     "a layer for an activation that takes the mask": (
         lambda: stack(
-            layer("Masking", "m"), layer("Activation", "a", activation=SOFTMAX), shape=(None, 1)
+            layer("Masking", "m"), layer("Activation", "a", activation=SOFTMAX), shape=(1024, 1)
         ),
         "masked-layer",
     ),
@@ -173,5 +232,8 @@ KERNELS: dict[str, Attack] = {
     ),
     "an axis that Keras drops": (dropped_axis, "bad-value"),
     "a window spread in a loop": (spread_in_a_loop, "cost-tensor"),
+    "a mask that is handed on": (mask_that_is_handed_on, "masked-layer"),
+    "a state of the other way": (state_of_the_other_way, "shape-mismatch"),
+    "products that are written down": (columns_of_a_wide_float, "cost-tensor"),
     "states in the order of the cells": (states_by_cell, "cost-tensor"),
 }

@@ -6,7 +6,17 @@ import pytest
 
 from server.gate.beside import fits
 from server.gate.tree import Layer, Shape
-from tests.gate.files import called, functional, given, judged, keras_file, layer, reason, tensor
+from tests.gate.files import (
+    Config,
+    called,
+    functional,
+    given,
+    judged,
+    keras_file,
+    layer,
+    reason,
+    tensor,
+)
 
 SOUND, MADE = ((1, 5, 4),), ((1, 3),)
 PICTURES, PICTURE = ((1, 6, 9, 9, 2),), ((1, 7, 7, 8),)
@@ -48,12 +58,14 @@ BAD = [
     ("Functional", "mask.0", (1, 3), SOUND, ()),
     ("Functional", "mask.0", (1, 6), QUERY, MADE),
     ("LSTM", "initial_state.1", (1, 9), SOUND, MADE),
+    ("LSTM", "initial_state.0", (1, 1), SOUND, MADE),
+    ("LSTM", "initial_state.2", (1, 3), SOUND, MADE),
 ]
 Case = tuple[str, str, Shape, tuple[Shape, ...], tuple[Shape, ...]]
 
 
 def layer_of(case: Case) -> Layer:
-    return Layer(case[0], "it", {}, "", {})
+    return Layer(case[0], "it", {"units": 3}, "", {})
 
 
 @pytest.mark.parametrize("case", GOOD)
@@ -84,6 +96,27 @@ def test_a_layer_with_a_first_state_and_a_mask_is_let_through(tmp_path: Path) ->
         outputs=["l", 0, 0],
     )
     assert judged(tmp_path, keras_file(graph, (4, 8), (2, 8), (8,))).cost.parameters == 56
+
+
+def test_states_are_those_of_each_cell_and_each_way(tmp_path: Path) -> None:
+    cells = [layer("LSTMCell", "wide", units=3), layer("GRUCell", "narrow", units=2)]
+    loop = layer("RNN", "r", cell=layer("StackedRNNCells", "s", cells=cells))
+    states = {"h1": 3, "c1": 3, "h2": 2}
+
+    def graph(around: Config, widths: dict[str, int]) -> bytes:
+        told = called(around, tensor("given"), initial_state=[tensor(name) for name in widths])
+        inputs = [[name, 0, 0] for name in ("given", *widths)]
+        given_states = (given(width, name=name) for name, width in widths.items())
+        outputs = [around["config"]["name"], 0, 0]
+        return keras_file(
+            functional(given(5, 4), *given_states, told, inputs=inputs, outputs=outputs), (0,)
+        )
+
+    both = layer("Bidirectional", "b", layer=layer("GRU", "g", units=2))
+    assert reason(tmp_path, graph(loop, states)) == "weights-differ"
+    assert reason(tmp_path, graph(loop, states | {"h2": 3})) == "shape-mismatch"
+    assert reason(tmp_path, graph(both, {"h1": 2, "h2": 2})) == "weights-differ"
+    assert reason(tmp_path, graph(both, {"h1": 2, "h2": 4})) == "shape-mismatch"
 
 
 def test_a_call_on_a_state_alone_is_refused(tmp_path: Path) -> None:
