@@ -11,13 +11,15 @@ from math import prod
 from typing import Any
 
 import h5py
-from h5py import h5a, h5d, h5g, h5l, h5o, h5s, h5t, h5z
+from h5py import h5a, h5g, h5l, h5o, h5s, h5t
 
 from server.errors import BadModel
+from server.gate import hdf5_plan
+from server.gate.blocks import ReadAt
 from server.gate.refusals import refused
-from server.gate.window import ReadAt, Window
+from server.gate.superblock import BYTES, UNDEFINED, check_superblock, damaged
+from server.gate.window import Window
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_OBJECTS = 8000
 MAX_ARRAYS, MAX_PLANNED = 4000, 1000  # all of them, and those in pieces
 MAX_DEPTH = 64
@@ -28,10 +30,8 @@ _MAX_RANK = 8
 _ATTRIBUTES_OF_ONE = 64
 _ATTRIBUTE = 1 << 10  # what one counts beside its value: to look at it takes time, not memory
 _BUDGET = 128 << 20
-_FILTERS = {h5z.FILTER_DEFLATE, h5z.FILTER_SHUFFLE, h5z.FILTER_FLETCHER32}
 _LINKS = {h5l.TYPE_SOFT: "a soft link", h5l.TYPE_EXTERNAL: "a link to another file"}
 _PLAIN = h5t.TypeStringID | h5t.TypeIntegerID | h5t.TypeFloatID | h5t.TypeEnumID
-_UNDEFINED = 0xFFFF_FFFF_FFFF_FFFF
 # what h5py lets out of a file that is not as it should be
 _ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError)
 
@@ -58,18 +58,22 @@ class Outline:
 
     Attributes
     ----------
+    read_at : callable
+        Returns so many bytes from a place of it.
     datasets : dict
         Arrays by path, without a leading slash.
     groups : set of str
         Paths of the groups; the root is ``""``.
     """
 
+    read_at: ReadAt
     datasets: dict[str, Dataset] = field(default_factory=dict)
     groups: set[str] = field(default_factory=lambda: {""})
     _stored: int = 0
     _declared: int = 0
     _attributes: int = 0
     _planned: int = 0
+    _pieces: int = 0
 
 
 @contextmanager
@@ -88,7 +92,7 @@ def opened(read_at: ReadAt, *, size: int) -> Iterator[Any]:
     BadModel
         If it is damaged, or does not begin and end where it should.
     """
-    _check_superblock(read_at(min(64, size), 0), size)
+    check_superblock(read_at(min(BYTES, size), 0), size)
     window = Window(read_at, size=size, budget=_BUDGET)
     try:
         with h5py.File(window, "r", locking=False) as opened_file:
@@ -111,20 +115,22 @@ def _keep_outline(file: Any) -> None:
     file.set_mdc_config(cache)
 
 
-def damaged() -> BadModel:
-    """Build the refusal of a file that cannot be read."""
-    return refused("damaged-file", "the HDF5 file is damaged or cut short: upload it again")
-
-
-def outline(file: Any, *, size: int) -> Outline:
+def outline(file: Any, read_at: ReadAt, *, size: int) -> Outline:
     """Walk through an open file.
+
+    Parameters
+    ----------
+    file : h5py.File
+        What `opened` gives.
+    read_at, size : callable, int
+        What it was opened with.
 
     Raises
     ------
     BadModel
         With the path of what is not allowed.
     """
-    found = Outline()
+    found = Outline(read_at)
     root = h5g.open(file.id, b"/")
     places = _places(root)
     _check_attributes(root, "", h5o.get_info(root).num_attrs, found)
@@ -147,27 +153,6 @@ def outline(file: Any, *, size: int) -> Outline:
     if found._declared > MAX_EXPANSION * found._stored + _SLACK:
         raise refused("hdf5-bomb", "the arrays declare far more than the file stores")
     return found
-
-
-def _check_superblock(head: bytes, size: int) -> None:
-    if len(head) < 64 or not head.startswith(SIGNATURE):
-        raise damaged()
-    version = head[8]
-    sizes, base, end = {
-        0: (head[13:15], 24, 40),
-        1: (head[13:15], 28, 44),
-        2: (head[9:11], 12, 28),
-        3: (head[9:11], 12, 28),
-    }.get(version, (b"", 0, 0))
-    if sizes != b"\x08\x08":
-        raise damaged()
-    stop = int.from_bytes(head[end : end + 8], "little")
-    if int.from_bytes(head[base : base + 8], "little"):
-        raise refused("hdf5-user-block", "the HDF5 file does not begin at its first byte")
-    if stop > size:
-        raise damaged()
-    if stop < size:
-        raise refused("trailing-bytes", "there are bytes after the HDF5 file's end")
 
 
 def _places(root: Any) -> list[bytes]:
@@ -238,14 +223,14 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     shape = tuple(int(axis) for axis in space.get_simple_extent_dims())
     if len(shape) > _MAX_RANK:
         raise refused("hdf5-type", f"an array has over {_MAX_RANK} axes", where=path)
-    declared, stored, offset = width * prod(shape), item.get_storage_size(), item.get_offset()
-    if offset is not None and offset != _UNDEFINED:
-        # it lies in one piece in this file: no filters, no views, no other files are possible then,
-        # and to ask for its plan costs more than all else
-        if offset + stored > size:
-            raise refused("hdf5-bomb", "an array lies outside of the file", where=path)
-    else:
-        _check_plan(item, path, width, size, found)
+    plan = item.get_create_plist()
+    hdf5_plan.check_place(plan, path)
+    offset = item.get_offset()
+    is_whole = offset is not None and offset != UNDEFINED  # then no filters and no views are there
+    pieces = 0 if is_whole else _planned(plan, path, shape, found)
+    declared, stored = width * prod(shape), item.get_storage_size()
+    if is_whole and offset + stored > size:
+        raise refused("hdf5-bomb", "an array lies outside of the file", where=path)
     if declared and not stored:
         raise refused("hdf5-bomb", "an array was never written", where=path)
     found._declared += declared
@@ -255,23 +240,22 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     # parts of the file may be claimed by several arrays: then they claim more than there is
     if found._stored > size:
         raise refused("hdf5-bomb", "the arrays claim more bytes than the file has", where=path)
+    if pieces:
+        if prod(plan.get_chunk()) * width > MAX_EXPANSION * size + _SLACK:
+            raise refused("hdf5-bomb", "an array's chunk is larger than the file", where=path)
+        hdf5_plan.check_pieces(item, plan, path, width, found.read_at)
     return Dataset(shape, is_float)
 
 
-def _check_plan(item: Any, path: str, width: int, size: int, found: Outline) -> None:
-    """Look at how an array is stored that does not lie in one piece."""
+def _planned(plan: Any, path: str, shape: tuple[int, ...], found: Outline) -> int:
+    """Return how many pieces an array has that does not lie in one."""
     found._planned += 1
     if found._planned > MAX_PLANNED:
         told = f"over {MAX_PLANNED} arrays are stored in pieces"
         raise refused("hdf5-objects", told, where=path)
-    plan = item.get_create_plist()
-    layout = plan.get_layout()
-    if layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED):
-        raise refused("hdf5-virtual", "an array is a view of other files", where=path)
-    if plan.get_external_count():
-        raise refused("hdf5-external", "an array lies in another file", where=path)
-    for index in range(plan.get_nfilters()):
-        if plan.get_filter(index)[0] not in _FILTERS:
-            raise refused("hdf5-filter", "an array is packed by an unknown filter", where=path)
-    if layout == h5d.CHUNKED and prod(plan.get_chunk()) * width > MAX_EXPANSION * size + _SLACK:
-        raise refused("hdf5-bomb", "an array's chunk is larger than the file", where=path)
+    pieces = hdf5_plan.pieces_of(plan, path, shape)
+    found._pieces += pieces
+    if found._pieces > hdf5_plan.MAX_PIECES:
+        told = f"the arrays have over {hdf5_plan.MAX_PIECES} pieces"
+        raise refused("hdf5-bomb", told, where=path)
+    return pieces

@@ -68,6 +68,8 @@ def _check_outline(bare: str, where: str) -> None:
     nodes = bare.count(",") + bare.count("[") + bare.count("{")
     if nodes > MAX_NODES:
         raise refused("json-nodes", f"there are over {MAX_NODES} values", where=where)
+    if bare.count("]") + bare.count("}") > nodes + 1:
+        raise refused("json-damaged", "the text is no JSON", where=where)
     steps = (1 if match[0] in "[{" else -1 for match in _BRACKETS.finditer(bare))
     if max(accumulate(steps), default=0) > MAX_DEPTH:
         raise refused("json-depth", f"it is nested over {MAX_DEPTH} deep", where=where)

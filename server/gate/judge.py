@@ -32,6 +32,7 @@ from server.gate.window import part_of
 from server.gate.zips import Member
 
 MAX_FILE = 8 << 30
+_VERSION_CHARS = 64
 _CHECKED = 32 << 20  # the checker takes several times as much
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _MEMBERS = {_METADATA, _CONFIG, _WEIGHTS}
@@ -100,8 +101,9 @@ def _ask_the_library(file: BinaryIO, size: int) -> None:
 
 
 def _h5(file: BinaryIO, size: int) -> Verdict:
-    with hdf5.opened(part_of(file, 0), size=size) as opened:
-        found = hdf5.outline(opened, size=size)
+    read_at = part_of(file, 0)
+    with hdf5.opened(read_at, size=size) as opened:
+        found = hdf5.outline(opened, read_at, size=size)
         config = legacy_weights.text(opened, "model_config")
         version = legacy_weights.text(opened, "keras_version")
         if config is None:
@@ -151,7 +153,7 @@ def _weights(file: BinaryIO, member: Member) -> list[Dataset]:
     else:
         read_at = Unpacked(file, member).read_at
     with hdf5.opened(read_at, size=member.size) as opened:
-        found = hdf5.outline(opened, size=member.size)
+        found = hdf5.outline(opened, read_at, size=member.size)
     return [dataset for path, dataset in found.datasets.items() if not _is_left_out(path)]
 
 
@@ -167,6 +169,8 @@ def _is_left_out(path: str) -> bool:
 def _verdict(
     format_: Format, config: bytes, version: str | None, stored: list[Dataset], reading: str
 ) -> Verdict:
+    if len(version or "") > _VERSION_CHARS or not (version or "").isprintable():
+        raise refused("bad-value", "the version of Keras is none", where="keras_version")
     reader = ConfigReader(is_old=is_before_3(version))
     layer = reader.model(json_text.load(config, where=_CONFIG))
     cost, weights, twice = count(layer)

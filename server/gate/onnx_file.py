@@ -21,7 +21,7 @@ from server.gate.onnx_table import (
     SCHEMA,
     SIZES,
 )
-from server.gate.protobuf import Message, Reader, Span, floats, varints
+from server.gate.protobuf import MAX_KEPT, Message, Reader, Span, floats, varints
 from server.gate.refusals import refused, shown
 
 MAX_FILE = (1 << 31) - 1
@@ -32,8 +32,11 @@ MAX_GROWTH = 1 << 24
 _IR_VERSIONS = range(3, 14)
 _OPSETS = range(1, 40)
 _MAX_RANK = 16
+_MAX_DOMAINS = 64
+_NAME_CHARS = 256
+_MOST_NAMES = {"initializer": 200_000, "input": 256, "output": 256}
 _VARINT_BYTES = 16 << 20
-_FEW = 64  # numbers of a tensor that may be a shape
+_FEW = MAX_KEPT  # numbers of a tensor that may be a shape
 _LOW = bytes(range(128))
 
 
@@ -83,12 +86,34 @@ def judge_onnx(file: BinaryIO, size: int, *, may_loop: bool = False) -> OnnxVerd
 def _check_model(model: Message) -> None:
     if _first(model, "ir_version", 0) not in _IR_VERSIONS or "graph" not in model:
         raise refused("onnx-version", "this version of ONNX is not read", where="model")
+    imported: set[str] = set()
     for opset in model.get("opset_import", []):
+        # tools list domains that no operator is of; one that is not known is refused where it is
         domain = _first(opset, "domain", "")
-        if domain not in OPERATORS:
-            raise refused("onnx-domain", f"operators of {shown(domain)!r} are not known here")
-        if _first(opset, "version", 0) not in _OPSETS:
+        if len(imported) == _MAX_DOMAINS or domain in imported:
+            raise refused("onnx-domain", f"the domain {shown(domain)!r} is listed once too often")
+        imported.add(domain)
+        if domain in OPERATORS and _first(opset, "version", 0) not in _OPSETS:
             raise refused("onnx-version", "this version of the operators is not read")
+
+
+def _check_names(graph: Message, where: str) -> None:
+    """Refuse tensors of one name, of which each reader would take another."""
+    kept = {_first(tensor, "name", "") for tensor in graph.get("initializer", [])}
+    for key, most in _MOST_NAMES.items():
+        names = [_first(value, "name", "") for value in graph.get(key, [])]
+        if key == "input":  # old files list what the model keeps among them
+            names = [name for name in names if name not in kept]
+        if len(names) > most:
+            raise refused("onnx-graph", f"a graph has over {most} values as {key}", where=where)
+        if len(set(names)) != len(names):
+            raise refused("onnx-graph", f"a name is there twice as {key}", where=where)
+        if key != "initializer" and not all(map(_is_name, names)):
+            raise refused("onnx-graph", f"a name of an {key} is no readable text", where=where)
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= _NAME_CHARS and name.isprintable()
 
 
 class _Graphs:
@@ -103,6 +128,7 @@ class _Graphs:
 
     def check(self, graph: Message, where: str, outer: dict[str, float]) -> None:
         """Check a graph; `outer` holds how far each tensor around it has grown."""
+        _check_names(graph, where)
         known = dict(outer)
         for tensor in graph.get("initializer", []):
             name = _first(tensor, "name", "")
@@ -122,6 +148,9 @@ class _Graphs:
             raise refused("onnx-nodes", f"the model has over {MAX_NODES} operators")
         kind, domain = _first(node, "op_type", ""), _first(node, "domain", "")
         where = f"{where}/{_first(node, 'name', '') or kind}"
+        if domain not in OPERATORS:
+            sentence = f"operators of {shown(domain)!r} are not known here"
+            raise refused("onnx-domain", sentence, where=where)
         may = self._may_loop and not domain and kind in CONTROL
         if not may and kind not in OPERATORS.get(domain, ()):
             raise refused(

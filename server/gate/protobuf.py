@@ -1,17 +1,20 @@
 """Read protobuf messages by a closed schema, with bounds, and without reading what is long.
 
 A field that the schema does not name is refused, and so is a single field that is there twice:
-readers would join or drop it. Long fields come back as places in the file.
+readers would join or drop it. Long fields come back as places in the file, and of long lists of
+numbers, as forests of trees have them, the first ones alone.
 """
 
+import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from server.gate.refusals import refused
 
-MAX_FIELDS = 200_000  # numbers of lists among them
+MAX_FIELDS = 300_000
+MAX_KEPT = 64  # numbers of a list that is written one by one
+_NUMBERS = 32  # of those behind them, which count as one field
 MAX_DEPTH = 24
 _MAX_TEXT = 64 << 10
 _PAGE = 64 << 10
@@ -23,6 +26,8 @@ _WIRES = {
     "float": (_FIXED32,),
     "floats": (_FIXED32, _BYTES),
 }
+_ONE = {_VARINT: rb"[\x80-\xff]{0,9}[\x00-\x7f]", _FIXED32: rb"[\x00-\xff]{4}"}
+_LOW = bytes(range(128))
 
 Message = dict[str, list[Any]]
 
@@ -97,7 +102,9 @@ class Reader:
         if depth > MAX_DEPTH:
             raise refused("onnx-depth", f"it is nested over {MAX_DEPTH} deep", where=where)
         found: Message = {}
-        for number, wire, value in self._read(span, where):
+        at = span.start
+        while at < span.stop:
+            number, wire, value, at = self._field(at, span, where)
             field = self._schema[kind].get(number)
             if field is None:
                 raise refused("onnx-field", f"field {number} of {kind} is not read", where=where)
@@ -106,6 +113,8 @@ class Reader:
             if got and not field.is_many:
                 raise refused("onnx-damaged", "a field is there twice", where=inner)
             got += self._values(field, wire, value, inner, depth)
+            if len(got) >= MAX_KEPT and wire in _ONE:
+                at = self._behind(number << 3 | wire, wire, at, span.stop)
         return found
 
     def content(self, span: Span) -> bytes:
@@ -133,29 +142,40 @@ class Reader:
         if self._fields > MAX_FIELDS:
             raise refused("onnx-fields", f"the file has over {MAX_FIELDS} fields")
 
-    def _read(self, span: Span, where: str) -> Iterator[tuple[int, int, Any]]:
-        at = span.start
-        while at < span.stop:
-            self._spend(1)
-            key, at = self._varint(at, span.stop, where)
-            number, wire = key >> 3, key & 7
-            value: Any
-            if wire == _VARINT:
-                value, at = self._varint(at, span.stop, where)
-                value -= (value >> 63) << 64
-            elif wire == _BYTES:
-                size, at = self._varint(at, span.stop, where)
-                value = Span(at, at + size)
-                at += size
-            elif wire in (_FIXED32, _FIXED64):
-                size = 4 if wire == _FIXED32 else 8
-                value = self._at(at, size)
-                at += len(value) if len(value) == size else span.size + 1
-            else:
-                raise _damaged(where)
-            if at > span.stop:
-                raise _damaged(where)
-            yield number, wire, value
+    def _field(self, at: int, span: Span, where: str) -> tuple[int, int, Any, int]:
+        """Return number, wire type and value of the field at a place, and what comes next."""
+        self._spend(1)
+        key, at = self._varint(at, span.stop, where)
+        number, wire = key >> 3, key & 7
+        value: Any
+        if wire == _VARINT:
+            value, at = self._varint(at, span.stop, where)
+            value -= (value >> 63) << 64
+        elif wire == _BYTES:
+            size, at = self._varint(at, span.stop, where)
+            value = Span(at, at + size)
+            at += size
+        elif wire in (_FIXED32, _FIXED64):
+            size = 4 if wire == _FIXED32 else 8
+            value = self._at(at, size)
+            at += len(value) if len(value) == size else span.size + 1
+        else:
+            raise _damaged(where)
+        if at > span.stop:
+            raise _damaged(where)
+        return number, wire, value, at
+
+    def _behind(self, key: int, wire: int, at: int, stop: int) -> int:
+        """Return the place behind more numbers of one list, which are counted only."""
+        if key >= 1 << 7:
+            return at
+        several = re.compile(b"(?:%b%b)+" % (re.escape(bytes([key])), _ONE[wire]))
+        while found := several.match(self._at(at, min(_PAGE, stop - at))):
+            low = len(found[0]) - len(found[0].translate(None, _LOW))
+            count = low // 2 if wire == _VARINT else len(found[0]) // 5
+            self._spend(1 + count // _NUMBERS)
+            at += len(found[0])
+        return at
 
     def _varint(self, at: int, stop: int, where: str) -> tuple[int, int]:
         data = self._at(at, min(_MAX_VARINT, stop - at))

@@ -6,12 +6,9 @@ nothing outside of it, and after so many bytes it gets an error.
 
 import io
 import os
-from collections.abc import Callable
 from typing import BinaryIO
 
-from server.gate import global_heap
-
-ReadAt = Callable[[int, int], bytes]
+from server.gate.blocks import Blocks, ReadAt
 
 _PAGE = 16 << 10
 _READ = 512  # what a read costs of the budget beside its bytes
@@ -38,6 +35,7 @@ class Window(io.RawIOBase):
         self._at = 0
         self._page = b""
         self._page_at = 0
+        self._blocks = Blocks(read_at, size=size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place, counted from the start, from here or from the end."""
@@ -53,13 +51,11 @@ class Window(io.RawIOBase):
         Raises
         ------
         OSError
-            When the budget is spent, or a heap has no end.
+            When the budget is spent, or a block has no end.
         """
         # an outline is read by tens of thousands of small calls: this is written for few steps
         at, count = self._at, len(buffer)
-        self._left -= count + _READ
-        if self._left < 0:
-            raise OSError("more is read than a model's outline takes")
+        self._spend(count + _READ)
         offset = at - self._page_at
         if offset < 0 or offset + count > len(self._page):
             count = max(min(count, self.size - at), 0)
@@ -69,18 +65,16 @@ class Window(io.RawIOBase):
             self._page_at, offset = at, 0
             count = min(count, len(self._page))
         data = self._page[offset : offset + count]
-        if data[:4] == global_heap.SIGNATURE:
-            self._check_heap(at)
+        if cost := self._blocks.cost(at, data):
+            self._spend(cost)
         buffer[:count] = data
         self._at = at + count
         return count
 
-    def _check_heap(self, at: int) -> None:
-        def read(count: int) -> bytes:
-            return self._read_at(count, at)
-
-        if not global_heap.is_whole(read, self.size - at):
-            raise OSError("a heap has no end")
+    def _spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise OSError("more is read than a model's outline takes")
 
 
 def part_of(file: BinaryIO, start: int) -> ReadAt:

@@ -12,7 +12,8 @@ from server.gate.refusals import refused
 from server.gate.sniff import is_onnx
 from server.inference.child import Handler, serve
 
-_CPU_S = 120  # unpacking 8 GiB takes less
+_LEAST_CPU_S, _CPU_S = 4, 120  # the outline of any honest model takes less; unpacking 8 GiB, too
+_CPU_BYTES = 2 << 20  # of a file give it one second more
 _MEMORY_BYTES = 160 << 20  # above what the process takes before it has seen the file
 
 
@@ -22,7 +23,7 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     with path.open("rb") as file:
         if is_onnx(file):
             importlib.import_module("onnx.checker")  # takes as much as files may, before they may
-    _limit()
+    _limit(min(_CPU_S, _LEAST_CPU_S + path.stat().st_size // _CPU_BYTES))
     try:
         verdict = judge(path)
     except MemoryError as error:
@@ -30,14 +31,14 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     return {"format": verdict.format, "gate": verdict.describe()}, {}
 
 
-def _limit() -> None:
+def _limit(cpu_s: int) -> None:
     """Let an outline that takes too much memory or time fail in this process, not elsewhere."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + _MEMORY_BYTES, hard))
     used = int(time.process_time())
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (used + _CPU_S, hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (used + cpu_s, hard))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from tests.gate.files import (
     zipped,
 )
 from tests.gate.hostile_costs import COSTS, Attack
+from tests.gate.hostile_hdf5 import HDF5
 from tests.gate.hostile_kernels import KERNELS
 from tests.gate.onnx_files import external, loop, named, of_a_domain
 
@@ -122,8 +123,8 @@ def in_pieces() -> object:
     """Return how arrays are stored in pieces that are packed in every way."""
     plan = h5p.create(h5p.DATASET_CREATE)
     plan.set_chunk((1,))
-    plan.set_deflate(4)
     plan.set_shuffle()
+    plan.set_deflate(4)
     plan.set_fletcher32()
     return plan
 
@@ -479,4 +480,4 @@ BOMBS: dict[str, Attack] = {
     ),
     "ONNX that enlarges": (lambda: named("Tile", repeats=[2**40]), "cost-tensor"),
 }
-ATTACKS: dict[str, Attack] = {**CODES, **PLACES, **BOMBS, **COSTS, **KERNELS}
+ATTACKS: dict[str, Attack] = {**CODES, **PLACES, **BOMBS, **COSTS, **HDF5, **KERNELS}

@@ -15,7 +15,7 @@ from server.gate.keras_version import is_before_3
 from server.gate.layer_table import CUSTOM, OPERATION_IN_H5, TOLD
 from server.gate.object_table import KINDS
 from server.gate.refusals import refused, shown
-from tests.gate.files import h5_file, judged, keras_file, members, zipped
+from tests.gate.files import h5_file, judged, keras_file, members, reason, zipped
 from tests.gate.hostile import ATTACKS
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_a_verdict_tells_who_wrote_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "version", ["\u00b2", "\u00b2.0", "9" * 5000, "", "three", "2.15.0", "0x3", "-3.0", "\u0663.0"]
+    "version", ["\u00b2", "\u00b2.0", "9" * 64, "", "three", "2.15.0", "0x3", "-3.0", "\u0663.0"]
 )
 @pytest.mark.parametrize("make", [keras_versioned, h5_versioned])
 def test_who_wrote_a_file_may_be_any_text(
@@ -97,3 +97,11 @@ def test_who_wrote_a_file_may_be_any_text(
 def test_a_file_of_keras_3_is_one_of_4_too() -> None:
     assert not any(map(is_before_3, ("3", "3.0.0", "3.15.1", "4.0")))
     assert is_before_3(None)
+
+
+@pytest.mark.parametrize("version", ["9" * 65, "3.\x1b[31m", "3\n"])
+@pytest.mark.parametrize("make", [keras_versioned, h5_versioned])
+def test_a_version_that_is_none_is_refused(
+    tmp_path: Path, make: Callable[[str], bytes], version: str
+) -> None:
+    assert reason(tmp_path, make(version)) == "bad-value"

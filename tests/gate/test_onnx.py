@@ -172,6 +172,19 @@ def enlarged(factor: int, times: int) -> bytes:
     return written(model([*nodes, helper.make_node("Relu", [f"t{times - 1}"], ["y"])], [scales]))
 
 
+def with_numbers(numbers: list[Any], *more: Any) -> bytes:
+    listed = [helper.make_attribute("f", numbers), *more]
+    return with_node(lambda node: node.attribute.extend(listed))
+
+
+def many_inputs(made: Any) -> None:
+    made.graph.input.extend([onnx_files.value(f"i{k}") for k in range(256)])
+
+
+def many_domains(made: Any) -> None:
+    made.opset_import.extend([helper.make_opsetid(f"d{k}", 1) for k in range(64)])
+
+
 GAP = b"\x08\x08"
 
 
@@ -224,10 +237,63 @@ GAP = b"\x08\x08"
         (GAP + b"\x09" + bytes(8), "onnx-damaged"),
         (GAP + b"\x80", "onnx-damaged"),
         (GAP + b"\x42\x00" * 400_001, "onnx-fields"),
+        (with_numbers([1.0] * 9_700_000), "onnx-fields"),
+        (with_model(lambda m: m.graph.initializer.append(onnx_files.kernel())), "onnx-graph"),
+        (with_model(lambda m: m.graph.output.append(m.graph.output[0])), "onnx-graph"),
+        (with_model(lambda m: m.graph.input.append(m.graph.input[0])), "onnx-graph"),
+        (with_model(lambda m: m.graph.input.add(name="a\nb")), "onnx-graph"),
+        (with_model(lambda m: m.graph.input.add(name="a" * 257)), "onnx-graph"),
+        (with_model(many_inputs), "onnx-graph"),
+        (with_model(lambda m: m.opset_import.add(domain="", version=17)), "onnx-domain"),
+        (with_model(many_domains), "onnx-domain"),
     ],
 )
 def test_what_is_not_known_is_refused(data: bytes, expected: str) -> None:
     assert reason(data) == expected
+
+
+@pytest.mark.parametrize("domain", ["com.microsoft", "ai.onnx.training", "pkg.onnxscript.torch"])
+def test_domains_that_no_operator_is_of_are_let_through(domain: str) -> None:
+    data = with_model(lambda made: made.opset_import.append(helper.make_opsetid(domain, 99)))
+    assert judged(data).nodes == 1
+
+
+def test_what_a_model_keeps_may_stand_among_its_inputs() -> None:
+    data = with_model(lambda made: made.graph.input.append(onnx_files.value("w", 4, 3)))
+    assert judged(data).nodes == 1
+
+
+def forest(trees: int, nodes: int) -> bytes:
+    """Write a forest of trees as skl2onnx does, its numbers one by one."""
+    count = trees * nodes
+    numbers: dict[str, Any] = {
+        **dict.fromkeys(("nodes_truenodeids", "nodes_falsenodeids"), [300] * count),
+        "nodes_nodeids": list(range(nodes)) * trees,
+        "nodes_treeids": [k // nodes for k in range(count)],
+        "nodes_featureids": [3] * count,
+        "nodes_values": [0.5] * count,
+    }
+    node = helper.make_node(
+        "TreeEnsembleRegressor",
+        ["x"],
+        ["y"],
+        domain="ai.onnx.ml",
+        nodes_modes=["BRANCH_LEQ"] * count,
+        **numbers,
+    )
+    return written(model([node], opsets=[*onnx_files.OPSETS, helper.make_opsetid("ai.onnx.ml", 3)]))
+
+
+def test_a_forest_of_a_hundred_thousand_nodes_is_read() -> None:
+    assert judged(forest(100, 1023)).nodes == 1
+
+
+def test_the_numbers_behind_the_first_are_no_other_field() -> None:
+    tail = helper.make_attribute("last", "text")
+    data = with_numbers([1 << 40, -1, 0] * 50, tail)
+    assert judged(data).nodes == 1
+    with pytest.raises(BadModel):
+        judged(data[:-3])
 
 
 def test_lists_of_numbers_are_read_packed_and_one_by_one() -> None:

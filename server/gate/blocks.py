@@ -1,0 +1,126 @@
+"""Check the blocks of an HDF5 file that the library follows without looking, as it reads them.
+
+What it goes through must not be more than the file is long, and it (1.14.6) is held for ever, or
+for as long as somebody likes, by
+
+- a heap, where longer texts lie, with an object of no length: each says where the next begins;
+- a B-tree whose nodes have children in common, which are gone through once for each way to them;
+- an index of chunks that says how many there may be, whatever is stored.
+
+::
+
+    "GCOL" version 0 0 0  size      | index  references  0 0 0 0  length  data, padded to 8 | ...
+    0                     8         | 16                          24      32
+    "TREE" kind level  used | left  right | key  child  key  child ...
+    0      4    5      6    | 8     16    | 24
+"""
+
+import struct
+from collections.abc import Callable
+
+ReadAt = Callable[[int, int], bytes]
+
+MIN_HEAP, MAX_HEAP = 4096, 16 << 20
+_HEAD = 16
+_OBJECT = struct.Struct("<HH4xQ")
+_STEP = 128  # what a step costs of a budget that is counted in bytes
+_NODE_HEAD = 24
+CHUNKS_OF_NODE = 64  # children that a node of an index of chunks has room for
+_MAX_DEPTH, _MAX_NODE = 2, 4096  # of B-trees of the second kind
+
+
+class Blocks:
+    """The blocks of one file that were read so far.
+
+    Parameters
+    ----------
+    read_at : callable
+        Returns so many bytes from a place.
+    size : int
+        Of the file.
+    """
+
+    def __init__(self, read_at: ReadAt, *, size: int) -> None:
+        self._read_at = read_at
+        self._size = size
+        self._known: set[int] = set()
+        self._children: set[int] = set()
+        self._rules: dict[bytes, Callable[[int, bytes], int]] = {
+            b"GCOL": self._heap,
+            b"TREE": self._node,
+            b"BTHD": self._deep_tree,
+            b"EAHD": _extensible,
+            b"FAHD": _fixed,
+        }
+
+    def cost(self, at: int, data: bytes) -> int:
+        """Return what it costs the library to follow what it has just read, in bytes.
+
+        Parameters
+        ----------
+        at : int
+            Where it lies.
+        data : bytes
+            All that was read.
+
+        Raises
+        ------
+        OSError
+            If it would never come to an end.
+        """
+        rule = self._rules.get(data[:4])
+        if rule is None or at in self._known:
+            return 0
+        self._known.add(at)
+        try:
+            return rule(at, data)
+        except struct.error as error:
+            raise OSError("a block is cut short") from error
+
+    def _heap(self, at: int, _: bytes) -> int:
+        size = int.from_bytes(self._read_at(_HEAD, at)[8:], "little")
+        if not MIN_HEAP <= size <= min(MAX_HEAP, self._size - at):
+            raise OSError("a heap is larger than it may be")
+        data, steps = self._read_at(size, at), 0
+        place = _HEAD
+        while place + _OBJECT.size <= size:
+            index, _references, length = _OBJECT.unpack_from(data, place)
+            # what is free counts its own head, what is used does not
+            step = _OBJECT.size + -(-length // 8) * 8 if index else length
+            if step < _OBJECT.size or place + step > size:
+                raise OSError("a heap has no end")
+            place += step
+            steps += 1
+        return size + _STEP * steps
+
+    def _node(self, _: int, data: bytes) -> int:
+        """Look at a node, of which the library reads no more and no less than the whole."""
+        kind, _level, used = struct.unpack_from("<BBH", data, 4)
+        key = 8
+        if kind == 1:  # of chunks, whose keys are as long as an array has axes
+            room = len(data) - _NODE_HEAD - 8 * CHUNKS_OF_NODE
+            key, rest = divmod(room, CHUNKS_OF_NODE + 1)
+            if rest or key < 8:
+                raise OSError("a node of an index has another size than it may")
+        for k in range(used):
+            (child,) = struct.unpack_from("<Q", data, _NODE_HEAD + key + k * (key + 8))
+            if child in self._children:
+                raise OSError("two nodes have a child in common")
+            self._children.add(child)
+        return _STEP * int(used)
+
+    def _deep_tree(self, _: int, data: bytes) -> int:
+        node, _record, depth = struct.unpack_from("<IHH", data, 6)
+        if depth > _MAX_DEPTH or node > _MAX_NODE:
+            raise OSError("a tree has more than a model's outline takes")
+        return 0
+
+
+def _extensible(_: int, data: bytes) -> int:
+    (highest,) = struct.unpack_from("<Q", data, 44)
+    return _STEP * int(highest) // 4
+
+
+def _fixed(_: int, data: bytes) -> int:
+    (count,) = struct.unpack_from("<Q", data, 8)
+    return _STEP * int(count) // 4

@@ -1,0 +1,98 @@
+"""Look at how an HDF5 array is stored: where, in which pieces, and packed by what.
+
+The library unpacks a piece until its stream ends, however little of that it was to hold. So each
+one is unpacked here first, as far as it may go, and forgotten.
+"""
+
+import zlib
+from math import prod
+from typing import Any
+
+from h5py import h5d, h5z
+
+from server.gate.blocks import ReadAt
+from server.gate.refusals import refused
+
+MAX_PIECES = 1 << 17
+_BOMB = "hdf5-bomb"
+# in this order, as h5py and Keras write them
+_FILTERS = (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32)
+_CHECKSUM = 4  # bytes of fletcher32
+_AT_ONCE = 1 << 20
+
+
+def check_place(plan: Any, path: str) -> None:
+    """Refuse an array that lies in another file, whatever else is said of where it lies."""
+    if plan.get_external_count():
+        raise refused("hdf5-external", "an array lies in another file", where=path)
+
+
+def pieces_of(plan: Any, path: str, shape: tuple[int, ...]) -> int:
+    """Return how many pieces an array may have, which the library goes through one by one.
+
+    Raises
+    ------
+    BadModel
+        If it is stored or packed in a way that no model needs.
+    """
+    layout = plan.get_layout()
+    if layout not in (h5d.COMPACT, h5d.CONTIGUOUS, h5d.CHUNKED):
+        raise refused("hdf5-virtual", "an array is a view of other files", where=path)
+    filters = [plan.get_filter(k)[0] for k in range(plan.get_nfilters())]
+    if filters != [kind for kind in _FILTERS if kind in filters]:
+        raise refused("hdf5-filter", "an array is packed by an unknown filter", where=path)
+    if layout != h5d.CHUNKED:
+        return 0
+    return prod(-(-n // wide) for n, wide in zip(shape, plan.get_chunk(), strict=True))
+
+
+def check_pieces(item: Any, plan: Any, path: str, width: int, read_at: ReadAt) -> None:
+    """Refuse an array of which a piece holds more than it says.
+
+    Raises
+    ------
+    BadModel
+        If there is one.
+    OSError
+        If a piece is damaged.
+
+    Parameters
+    ----------
+    item, plan : h5d.DatasetID, h5p.PropDCID
+        The array, in pieces, and how it was made.
+    path : str
+        Its path.
+    width : int
+        Bytes of one number.
+    read_at : callable
+        Returns so many bytes from a place of the file.
+    """
+    whole = width * prod(plan.get_chunk())
+    packed = [plan.get_filter(k)[0] for k in range(plan.get_nfilters())]
+    limit = whole + _CHECKSUM
+
+    pieces: list[Any] = []
+    item.chunk_iter(pieces.append)
+    for piece in pieces:
+        is_packed = h5z.FILTER_DEFLATE in packed and not piece.filter_mask
+        size = _unpacked(read_at, piece, limit) if is_packed else piece.size
+        if size > limit:
+            raise refused(_BOMB, "a piece of an array holds more than it declares", where=path)
+
+
+def _unpacked(read_at: ReadAt, piece: Any, limit: int) -> int:
+    """Return how many bytes a packed piece holds, counted up to a little over a limit."""
+    stream = zlib.decompressobj()
+    found, at, end = 0, piece.byte_offset, piece.byte_offset + piece.size
+    while found <= limit and not stream.eof:
+        data = stream.unconsumed_tail
+        if not data:
+            data = read_at(min(_AT_ONCE, end - at), at)
+            at += len(data)
+        if not data:
+            raise OSError("the end of a piece is missing")
+        try:
+            found += len(stream.decompress(data, min(_AT_ONCE, limit + 1)))
+        except zlib.error as error:
+            raise OSError("a piece is damaged") from error
+    return found
