@@ -36,8 +36,9 @@ def fits(layer: Layer, name: str, shape: Shape, inputs: Shapes, outputs: Shapes)
         return _is_state(layer, name, shape, inputs[0], outputs[0])
     if layer.kind in _ATTENTION:
         return _is_attended(name, shape, inputs, outputs[-1])
-    if layer.kind in MODELS:
-        return False  # it goes on inside
+    if layer.kind in MODELS:  # inside, Keras hands it on by itself
+        kind, _, place = name.rpartition(".")
+        return kind == "mask" and int(place) < len(inputs) and _begins(inputs[int(place)], shape)
     if layer.kind == "Softmax":
         return broadcast([inputs[0], shape]) == inputs[0]
     return bears_masks(layer, inputs) and _begins(inputs[0], shape)

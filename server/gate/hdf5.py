@@ -4,6 +4,7 @@ No value of a dataset is read, so no filter runs. What is declared is held again
 since whoever loads the file will take memory for what is declared.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from math import prod
 from typing import Any
 
 import h5py
-from h5py import h5a, h5g, h5l, h5o, h5s, h5t
+from h5py import h5, h5a, h5g, h5l, h5o, h5s, h5t
 
 from server.errors import BadModel
 from server.gate import hdf5_plan
@@ -133,18 +134,17 @@ def outline(file: Any, read_at: ReadAt, *, size: int) -> Outline:
     found = Outline(read_at)
     root = h5g.open(file.id, b"/")
     places = _places(root)
-    _check_attributes(root, "", h5o.get_info(root).num_attrs, found)
+    inside = Counter(name.rpartition(b"/")[0] for name in places)
+    _check_group(root, b"", inside, found)
     for name in places:
         told = h5o.get_info(root, name)
         path = _text(name)
-        # to open an object costs more than all else: of a group only what it says is looked at
         if told.type == h5o.TYPE_GROUP:
             found.groups.add(path)
-            if told.num_attrs:
-                _check_attributes(h5o.open(root, name), path, told.num_attrs, found)
+            _check_group(h5g.open(root, name), name, inside, found)
         elif told.type == h5o.TYPE_DATASET:
             item = h5o.open(root, name)
-            _check_attributes(item, path, told.num_attrs, found)
+            _check_attributes(item, path, found)
             found.datasets[path] = _dataset(item, path, size, found)
             if len(found.datasets) > MAX_ARRAYS:
                 raise refused("hdf5-objects", f"the file holds over {MAX_ARRAYS} arrays")
@@ -159,6 +159,8 @@ def _places(root: Any) -> list[bytes]:
     """Return the paths of all objects below the root: plain trees only, each object under one name.
 
     A refusal cannot leave a callback of the library as itself, so it is kept until the walk ends.
+    It goes as the file has them: in any other order the library first makes a table of as many as
+    a number in the file says, and fills it with those that there are.
     """
     found: list[bytes] = []
     seen = {h5o.get_info(root).addr}
@@ -183,7 +185,7 @@ def _places(root: Any) -> list[bytes]:
             return None
         return True
 
-    root.links.visit(visit, info=True)
+    root.links.visit(visit, info=True, order=h5.ITER_NATIVE)
     if fault:
         raise fault[0]
     return found
@@ -193,12 +195,24 @@ def _text(name: bytes) -> str:
     return name.decode("utf-8", "replace")
 
 
-def _check_attributes(item: Any, path: str, count: int, found: Outline) -> None:
-    if count > _ATTRIBUTES_OF_ONE:
-        raise refused("hdf5-attributes", "an object has too many attributes", where=path)
+def _check_group(group: Any, name: bytes, inside: Counter[bytes], found: Outline) -> None:
+    """Look at what a group says, and that those who count see as many in it as were found."""
+    if group.get_num_objs() != inside[name]:
+        raise damaged()
+    _check_attributes(group, _text(name), found)
+
+
+def _check_attributes(item: Any, path: str, found: Outline) -> None:
     names: list[bytes] = []
-    if count:
-        h5a.iterate(item, names.append)
+
+    def note(name: bytes) -> bool | None:
+        names.append(name)
+        return True if len(names) > _ATTRIBUTES_OF_ONE else None
+
+    if h5a.iterate(item, note, order=h5.ITER_NATIVE):
+        raise refused("hdf5-attributes", "an object has too many attributes", where=path)
+    if h5a.get_num_attrs(item) != len(names):
+        raise damaged()
     for name in names:
         attribute = h5a.open(item, name)
         kind = attribute.get_type()

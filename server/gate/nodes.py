@@ -63,7 +63,7 @@ def _node(value: Any, where: str, *, of_item: bool) -> Node:
     by_name: dict[str, Argument] = {}
     for name, item in named.items():
         if "mask" in name or name == "initial_state":
-            beside += [(f"{name}.{k}", one) for k, one in enumerate(_tensors(item, where))]
+            beside += [(f"{name}.{k}", one) for k, one in _beside(item, where)]
         elif found := _argument(item, where):
             by_name[name] = found
     told += [by_name[name] for name in _in_order(by_name, alone=not told, where=where)]
@@ -73,6 +73,13 @@ def _node(value: Any, where: str, *, of_item: bool) -> Node:
         raise refused("broken-graph", "it is called on no tensor of the model", where=where)
     needs = [one for one in (*tensors, *(one for _, one in beside)) if isinstance(one, Ref)]
     return Node(tuple(told), tuple(needs), key, tuple(beside))
+
+
+def _beside(value: Any, where: str) -> list[tuple[int, Ref | Constant]]:
+    """Return masks or states with their places; Keras writes null where there is none."""
+    if not isinstance(value, list) or None not in value:
+        return list(enumerate(_tensors(value, where)))
+    return [(k, _one(item, where)) for k, item in enumerate(value) if item is not None]
 
 
 def _argument(value: Any, where: str) -> Argument | None:

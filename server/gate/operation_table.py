@@ -2,7 +2,8 @@
 
 _UNARY = (
     "Absolute Abs Negative Square Sqrt Exp Expm1 Log Log10 Log1p Log2 Sin Cos Tan Tanh Sign Floor "
-    "Ceil Round Reciprocal Isnan Isfinite NanToNum LogicalNot Flip Roll Sort Cumsum Cumprod"
+    "Ceil Round Reciprocal Isnan Isfinite NanToNum LogicalNot Flip Roll Sort Cumsum Cumprod "
+    "ZerosLike OnesLike"
 )
 _ACTIVATIONS = (
     "Relu Relu6 Sigmoid Silu Softplus Softsign Gelu LeakyRelu Elu Selu HardSigmoid HardSilu "

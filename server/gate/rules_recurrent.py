@@ -8,6 +8,7 @@ from server.gate.rules_conv import padded, slid
 from server.gate.tree import BATCH, Layer, Shape
 
 MAX_UNROLLED = 512
+_STEP = 8  # calls that one of a layer at each step counts as
 _EACH = 24  # layers that one step of a loop counts as, once it is written out
 _GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 
@@ -144,7 +145,7 @@ def _time_distributed(layer: Layer, shapes: Shapes, run: Run) -> Effect:
         effect.weights,
         steps * effect.flops,
         steps * effect.scratch,
-        effect.calls + 1,
+        _STEP * steps * effect.calls + 1,  # Keras writes down the call of each step
         steps * effect.largest,
     )
 

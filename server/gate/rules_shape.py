@@ -32,7 +32,9 @@ def same(_: Layer, shapes: Shapes, __: Run) -> Effect:
 
 
 def _merge(_: Layer, shapes: Shapes, __: Run) -> Effect:
-    shape = broadcast(shapes)
+    dims = max(map(len, shapes))
+    # Keras puts the axes that one lacks behind the batch
+    shape = broadcast([(n, *[1] * (dims - 1 - len(rest)), *rest) for n, *rest in shapes])
     return one(shape, flops=len(shapes) * size(shape))
 
 

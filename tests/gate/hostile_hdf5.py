@@ -16,6 +16,8 @@ from tests.gate.files import h5_file
 Attack = tuple[Callable[[], bytes], str]
 ARRAY = "model_weights/dense/dense/0"
 NOWHERE = 2**64 - 1
+WORD = 0xFFFF_FFFF
+LINKS, ATTRIBUTES = 5, 8  # kinds of trees
 END = 40  # the place of the file's end in its head
 GROUP_NODE, CHUNK_NODE = 24 + 32 * 8 + 33 * 8, 24 + 64 * 8 + 65 * 24
 HEAP = 16 << 20
@@ -161,6 +163,59 @@ def with_tables(libver: str, place: int) -> Callable[[], bytes]:
     return make
 
 
+def checksum(data: bytes) -> int:
+    """Return what HDF5 writes behind a block: the hash lookup3 of Bob Jenkins."""
+    a = b = c = (0xDEADBEEF + len(data)) & WORD
+    at = 0
+    while len(data) - at > 12:
+        a, b, c = (n + m & WORD for n, m in zip((a, b, c), words(data, at), strict=True))
+        for turn in (4, 6, 8, 16, 19, 4):
+            a = (a - c & WORD) ^ turned(c, turn)
+            a, b, c = b, (c + b) & WORD, a
+        at += 12
+    a, b, c = (n + m & WORD for n, m in zip((a, b, c), words(data, at), strict=True))
+    for turn in (14, 11, 25, 16, 4, 14, 24):
+        c = (c ^ b) - turned(b, turn) & WORD
+        a, b, c = b, c, a
+    return b
+
+
+def words(data: bytes, at: int) -> tuple[int, ...]:
+    return struct.unpack("<3I", data[at : at + 12].ljust(12, b"\0"))
+
+
+def turned(word: int, count: int) -> int:
+    return (word << count | word >> (32 - count)) & WORD
+
+
+def uncounted(kind: int, spoil: Callable[[h5py.File], object]) -> Callable[[], bytes]:
+    """Have the heads of trees of a kind say that there is nothing in them."""
+
+    def make() -> bytes:
+        data = bytearray(h5_file(spoil=spoil, libver="latest"))
+        at = data.find(b"BTHD")
+        while at >= 0:
+            told = struct.unpack_from("<I", data, at + 34)[0]
+            assert told == checksum(bytes(data[at : at + 34]))
+            if data[at + 5] == kind:
+                data[at + 26 : at + 34] = bytes(8)
+                struct.pack_into("<I", data, at + 34, checksum(bytes(data[at : at + 34])))
+            at = data.find(b"BTHD", at + 4)
+        return bytes(data)
+
+    return make
+
+
+def many_groups(file: h5py.File) -> None:
+    for k in range(20):
+        file.create_group(f"model_weights/dense/g{k}")
+
+
+def attributes_of_a_kind(file: h5py.File) -> None:
+    for k in range(40):
+        file["model_weights"].attrs[f"a{k}"] = np.zeros(2, dtype=[("a", "f8")])
+
+
 ZEROS = zlib.compress(bytes(64 << 20), 9)
 HDF5: dict[str, Attack] = {
     "groups that have one leaf in common": (groups_of_one_leaf, "damaged-file"),
@@ -180,6 +235,11 @@ HDF5: dict[str, Attack] = {
     "a piece that is larger than it is": (piece(0, bytes(4096)), "hdf5-bomb"),
     "a piece without its end": (piece(1, zlib.compress(bytes(48))[:-6]), "damaged-file"),
     "a piece that is no packed one": (piece(1, b"\0" * 60), "damaged-file"),
+    "links that nobody counts": (uncounted(LINKS, many_groups), "damaged-file"),
+    "attributes that nobody counts": (
+        uncounted(ATTRIBUTES, attributes_of_a_kind),
+        "damaged-file",
+    ),
     "tables behind an old head": (with_tables("earliest", 48), "hdf5-type"),
     "tables behind a new head": (with_tables("latest", 20), "hdf5-type"),
 }

@@ -235,5 +235,26 @@ KERNELS: dict[str, Attack] = {
     "a mask that is handed on": (mask_that_is_handed_on, "masked-layer"),
     "a state of the other way": (state_of_the_other_way, "shape-mismatch"),
     "products that are written down": (columns_of_a_wide_float, "cost-tensor"),
+    "a layer at each of many steps": (
+        lambda: stack(
+            layer("TimeDistributed", "t", layer=layer("Activation", "a", activation="gelu")),
+            shape=(20_000, 1),
+        ),
+        "cost-calls",
+    ),
+    "a mask for a layer at each step": (
+        lambda: graph(
+            given(2, 1024, 1),
+            given(2, 1024, name="mask"),
+            called(
+                layer("TimeDistributed", "t", layer=layer("Softmax", "s")),
+                tensor("given"),
+                mask=tensor("mask"),
+            ),
+            last="t",
+            inputs=[["given", 0, 0], ["mask", 0, 0]],
+        ),
+        "masked-layer",
+    ),
     "states in the order of the cells": (states_by_cell, "cost-tensor"),
 }

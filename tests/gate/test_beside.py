@@ -1,6 +1,7 @@
 """server/gate/beside.py: what stands beside the inputs of a call may not make it larger."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.gate.files import (
     keras_file,
     layer,
     reason,
+    sequential,
     tensor,
 )
 
@@ -126,3 +128,53 @@ def test_a_call_on_a_state_alone_is_refused(tmp_path: Path) -> None:
         outputs=["l", 0, 0],
     )
     assert reason(tmp_path, keras_file(graph, (0,))) == "broken-graph"
+
+
+def around(inner: Config, mask: Any, *, width: int = 5) -> bytes:
+    """Call a model on a tensor, and have a mask handed to it."""
+    return keras_file(
+        functional(
+            given(5, 4),
+            given(width, name="m"),
+            called(inner, tensor("given"), mask=mask),
+            inputs=[["given", 0, 0], ["m", 0, 0]],
+            outputs=["inner", 0, 0],
+        ),
+        (0,),
+    )
+
+
+PASSING = sequential(given(5, 4, name="x"), layer("Dropout", "d", rate=0.5), name="inner")
+
+
+def test_a_mask_for_a_model_goes_on_inside(tmp_path: Path) -> None:
+    softmax = sequential(given(5, 4, name="x"), layer("Softmax", "s"), name="inner")
+    # all is well but the weights, which are none of these models'
+    assert reason(tmp_path, around(PASSING, tensor("m"))) == "weights-differ"
+    assert reason(tmp_path, around(PASSING, tensor("m"), width=6)) == "shape-mismatch"
+    assert reason(tmp_path, around(softmax, tensor("m"))) == "masked-layer"
+
+
+def test_masks_that_are_not_there_are_none(tmp_path: Path) -> None:
+    inner = functional(
+        given(4, name="a"),
+        given(3, name="b"),
+        called(layer("Concatenate", "c"), [tensor("a"), tensor("b")]),
+        inputs=[["a", 0, 0], ["b", 0, 0]],
+        outputs=["c", 0, 0],
+        name="inner",
+    )
+
+    def file(mask: Any) -> bytes:
+        outer = functional(
+            given(4),
+            given(3, name="other"),
+            called(inner, [tensor("given"), tensor("other")], mask=mask),
+            inputs=[["given", 0, 0], ["other", 0, 0]],
+            outputs=["inner", 1, 0],
+        )
+        return keras_file(outer, (0,))
+
+    assert reason(tmp_path, file([None, None])) == "weights-differ"
+    assert reason(tmp_path, file([None, tensor("other")])) == "weights-differ"
+    assert reason(tmp_path, file([None, tensor("given")])) == "shape-mismatch"
