@@ -49,13 +49,6 @@ def pieces_of(plan: Any, path: str, shape: tuple[int, ...]) -> int:
 def check_pieces(item: Any, plan: Any, path: str, width: int, read_at: ReadAt) -> None:
     """Refuse an array of which a piece holds more than it says.
 
-    Raises
-    ------
-    BadModel
-        If there is one.
-    OSError
-        If a piece is damaged.
-
     Parameters
     ----------
     item, plan : h5d.DatasetID, h5p.PropDCID
@@ -66,6 +59,13 @@ def check_pieces(item: Any, plan: Any, path: str, width: int, read_at: ReadAt) -
         Bytes of one number.
     read_at : callable
         Returns so many bytes from a place of the file.
+
+    Raises
+    ------
+    BadModel
+        If there is one.
+    OSError
+        If a piece is damaged.
     """
     whole = width * prod(plan.get_chunk())
     packed = [plan.get_filter(k)[0] for k in range(plan.get_nfilters())]
