@@ -3,7 +3,7 @@
 from math import prod
 from typing import Any
 
-from server.gate.effect import Shapes
+from server.gate.effect import Shapes, number
 from server.gate.tree import Layer
 
 _ORTHOGONAL = frozenset({"orthogonal", "Orthogonal", "OrthogonalInitializer"})
@@ -34,9 +34,9 @@ def _cells(layer: Layer) -> list[Layer]:
 
 
 def _of_cell(cell: Layer) -> int:
-    gates = _GATES.get(cell.kind.removesuffix("Cell"), 0)
-    units = cell.config.get("units") or 0
-    units = max(units) if isinstance(units, list) else units
+    if (gates := _GATES.get(cell.kind.removesuffix("Cell"))) is None:
+        return 0  # whatever it says of units
+    units = number(cell, "units")
     return _orthogonal(units, gates * units)
 
 

@@ -202,7 +202,8 @@ class Intake:
         rights = self._sandbox.rights(memory_bytes=_GATE_BYTES, read=[path])
         told = await self._ask("server.inference.gate_child", {"path": str(path)}, rights=rights)
         verdict, judged = told_verdict(told.get("gate")), told_reading(told.get("gate"))
-        config = {"path": str(path), "manifest": model.manifest, "judged": judged}
+        config: dict[str, Any] = {"path": str(path), "manifest": model.manifest, "judged": judged}
+        config["activations"] = verdict["activations"]
         load = self._load_onnx if told.get("format") == "onnx" else self._convert
         record = await load(path, config)
         counted = {"parameters": verdict["parameters"]} | record

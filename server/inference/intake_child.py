@@ -16,6 +16,7 @@ from server.inference.child import Handler, serve
 from server.inference.intake_task import task_of
 from server.inference.keras_engine import KerasEngine
 from server.inference.keras_model import KerasModel
+from server.inference.measured import check_memory
 from server.inference.record import RECORD_VERSION
 from server.inference.selection import choose, keep
 
@@ -23,11 +24,14 @@ from server.inference.selection import choose, keep
 def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]]:
     """Judge the file at `config["path"]` by `config["manifest"]`.
 
-    It must be read as the gate has read it, which `config["judged"]` tells.
+    It must be read as the gate has read it, which `config["judged"]` tells, and take no more memory
+    than the numbers that were counted, `config["activations"]`.
     """
     manifest: Mapping[str, Any] = config["manifest"] or {}
     loaded, engine = _load(Path(config["path"]), config.get("judged"))
     binding = task_of(manifest).bind(loaded.signature, manifest)
+    if (activations := config.get("activations")) is not None:
+        check_memory(engine, loaded.signature, binding, activations=activations)
     output: int | None = config.get("output_fd")
     if output is None:
         choice = keep(engine, loaded.signature, binding, why="nothing takes a converted model")

@@ -254,3 +254,9 @@ def test_a_tensor_is_no_place(tmp_path: Path, *, by_name: bool) -> None:
     found = called(entry, key, key=key) if by_name else called(entry, key, key)
     graph = functional(given(4), found, outputs=["g", 0, 0])
     assert reason(tmp_path, keras_file(graph, (0,))) == "bad-value"
+
+
+@pytest.mark.parametrize("units", [None, [None], [3, 4], [[2]], 5])
+def test_a_setting_that_a_layer_does_not_use_is_not_counted(tmp_path: Path, units: Any) -> None:
+    data = with_layer("ConvLSTM1D", 4, 8, 1, filters=2, kernel_size=3, units=units)
+    assert reason(tmp_path, data) == "weights-differ"

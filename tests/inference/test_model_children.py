@@ -15,7 +15,9 @@ from server.inference.child import to_array, to_part
 from server.inference.frames import PREDICT, SPARING, Message
 from server.inference.process import Child
 from server.inference.record import RECORD_VERSION
+from tests.gate.files import called, functional, given, layer, tensor
 from tests.gate.hostile_costs import another_rank
+from tests.gate.hostile_kernels import with_arrays
 from tests.inference.conftest import Judged
 from tests.inference.walls import GIB, HERE
 
@@ -27,7 +29,7 @@ needs_root = pytest.mark.skipif(
 HEAVY = ("tensorflow", "keras", "h5py", "onnx", "tf2onnx", "scipy", "soundfile")
 
 
-async def judge(path: Path, output: Path | None, **more: str) -> dict[str, Any]:
+async def judge(path: Path, output: Path | None, **more: Any) -> dict[str, Any]:
     config = {"path": str(path), "manifest": TENSORS, **more}
     fd = os.open(output, os.O_RDWR | os.O_CREAT) if output is not None else None
     try:
@@ -124,6 +126,28 @@ async def test_a_graph_that_is_larger_than_was_counted_is_never_run(tmp_path: Pa
     with pytest.raises(BadModel) as refused:
         await judge(path, None)
     assert refused.value.members["reason"] == "cost-tensor"
+
+
+async def test_a_run_that_takes_more_than_was_counted_is_the_last(tmp_path: Path) -> None:
+    size = 10_000  # squared, in floats, it is 381 MiB
+    table = functional(
+        given(size, 1),
+        called(layer("Permute", "p", dims=[2, 1]), tensor("given")),
+        called(layer("Add", "a"), [tensor("given"), tensor("p")]),
+        called(layer("GlobalMaxPooling1D", "m"), tensor("a")),
+        outputs=["m", 0, 0],
+    )
+    path = tmp_path / "model"
+    path.write_bytes(with_arrays(table, {}))
+    with pytest.raises(BadModel) as refused:
+        await judge(path, None, activations=size)
+    assert refused.value.members["reason"] == "cost-memory"
+
+
+async def test_a_run_that_takes_what_was_counted_is_not(judged: Judged) -> None:
+    path = judged.folder / "shapes.keras"
+    counted = gate.judge(path).cost.activations
+    assert (await judge(path, None, activations=counted))["engine"]["name"] == "keras"
 
 
 async def test_without_a_file_for_it_nothing_is_converted(judged: Judged) -> None:
