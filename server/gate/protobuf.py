@@ -166,9 +166,10 @@ class Reader:
         return number, wire, value, at
 
     def _behind(self, key: int, wire: int, at: int, stop: int) -> int:
-        """Return the place behind more numbers of one list, which are counted only."""
-        if key >= 1 << 7:
-            return at
+        """Return the place behind more numbers of one list, which are counted only.
+
+        The keys of such lists are one byte long.
+        """
         several = re.compile(b"(?:%b%b)+" % (re.escape(bytes([key])), _ONE[wire]))
         while found := several.match(self._at(at, min(_PAGE, stop - at))):
             low = len(found[0]) - len(found[0].translate(None, _LOW))

@@ -50,6 +50,8 @@ def test_json_is_read_as_the_standard_library_does(value: Any) -> None:
         (b"\xff", "json-damaged"),
         (b"\xef\xbb\xbf{}", "json-damaged"),
         (b"{", "json-damaged"),
+        (b"]" * 3, "json-damaged"),
+        (b"[]" + b"}" * 10, "json-damaged"),
         (b'["\\ud800"]', "json-damaged"),
         (b'"unterminated', "json-damaged"),
         (b"", "json-damaged"),
