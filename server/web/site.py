@@ -123,8 +123,10 @@ class Site:
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] == "http" and scope["path"].startswith(("https://", "http://")):
-            # the absolute form, which every server must take (RFC 9112 section 3.2.2)
-            scope = {**scope, "path": "/" + "".join(scope["path"].split("/", 3)[3:])}
+            # the absolute form, which every server must take (RFC 9112 section 3.2.2); its host was
+            # held against `Host`
+            path, raw = scope["path"].split("/", 3)[3:], scope["raw_path"].split(b"/", 3)[3:]
+            scope = {**scope, "path": "/" + "".join(path), "raw_path": b"/" + b"".join(raw)}
         if scope["type"] == "http" and not scope["path"].startswith("/"):
             await _refuse(send)
         elif scope["type"] != "http" or not await self.early.refuse(scope, receive, send):

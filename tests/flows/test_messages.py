@@ -196,6 +196,20 @@ def test_a_header_that_was_sent_twice_is_refused(server: Server, name: str) -> N
         assert connection.recv(12).split()[1] in (b"400", b"401")
 
 
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_target_may_name_the_host_too(server: Server, noise: Noise, scheme: str) -> None:
+    body = f'{{"hash": "{digest_of(noise(8))}"}}'.encode()
+    request = sign(server, Request(path="/registermodelhash", query="%41=1", body=body), ALL)
+    headers = {"host": request.authority, "connection": "close"} | request.headers
+    lines = [f"{field}: {value}" for field, value in headers.items()]
+    target = f"{scheme}://{request.authority}{request.path}?{request.query}"
+    with server.connect() as connection:
+        connection.settimeout(30)
+        head = "\r\n".join([f"POST {target} HTTP/1.1", *lines, "\r\n"])
+        connection.sendall(head.encode() + body)
+        assert connection.recv(12).split()[1] == b"200"
+
+
 # once
 
 
