@@ -134,6 +134,19 @@ class KeyRing:
         key = self._keys.get(key_id)
         return key if key is not None and key.is_active(self._clock()) else None
 
+    def current(self, key: Key) -> Key:
+        """Return a key as it stands now: it may have been changed since it was found.
+
+        Raises
+        ------
+        BadSignature
+            If it is not good any more, or another secret goes by its id.
+        """
+        now = self.find(key.id)
+        if now is None or (now.algorithm, now.material) != (key.algorithm, key.material):
+            raise BadSignature("the key is no longer good")
+        return now
+
     def codes(self, salt: bytes) -> list[Code]:
         """Start a code for each key of the itsdangerous dialect that is good now."""
         if salt not in self._derived:

@@ -8,9 +8,10 @@
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 
 from server.errors import BadSignature
 from server.inference.admission import Asker
@@ -55,19 +56,22 @@ class Caller:
         What the body must hash to; None where nothing was said of it.
     quotas : Quotas
         Count a body whose size was not declared.
+    still : callable
+        Returns who it is by now, or raises: a body may take hours, and a key end meanwhile.
     """
 
     principal: Principal
     expected: ContentDigest | None
     quotas: Quotas
+    still: Callable[[], Principal]
 
     def body(self, body: RequestBody, max_bytes: int) -> HashedBody:
-        """Return a body that fails at its end if it is not the one that was signed."""
+        """Return a body that fails at its end if it is not the one signed, or its sender is out."""
         most = self.principal.max_bytes
         pieces = limited(body, max_bytes if most is None else min(most, max_bytes))
         if body.declared is None:
             pieces = self.quotas.counted(self.principal, pieces)
-        return HashedBody(pieces, self.expected)
+        return HashedBody(judged(pieces, self.still), self.expected)
 
 
 class Callers:
@@ -126,9 +130,10 @@ class Callers:
             return await self._by_message(asked, scopes, declared)
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            principal = self._admitted(self._tokens.open(token), scopes)
+            still = partial(self._by_token, token, scopes)
+            principal = still()
             self._quotas.spend(principal, declared)
-            return Caller(principal, None, self._quotas)
+            return Caller(principal, None, self._quotas, still)
         now, taken = time.time(), self._dialect1
         if now >= taken.until or not any(fnmatchcase(asked.path, path) for path in taken.paths):
             raise BadSignature("dialect 1 is not taken here")
@@ -147,15 +152,30 @@ class Callers:
         Raises
         ------
         BadSignature
-            If the nonce was used before.
+            If the nonce was used before, or the key is no longer good.
         ScopeMissing, QuotaExceeded
             If the key may not do what the scopes name, or not now.
         """
-        principal = self._admitted(key.principal(Dialect.ITSDANGEROUS), scopes)
+        principal = self.still(key, Dialect.ITSDANGEROUS, scopes)
         if nonce is not None:
             await self._spend(key, nonce, until)
         self._quotas.spend(principal, size)
         return principal
+
+    def still(self, key: Key, dialect: Dialect, scopes: Collection[Scope]) -> Principal:
+        """Return who speaks by now when a key has signed.
+
+        Raises
+        ------
+        BadSignature
+            If it was revoked, replaced or has ended since it was found.
+        ScopeMissing
+            If it may no longer do what the scopes name.
+        """
+        return self._admitted(self.keys().current(key).principal(dialect), scopes)
+
+    def _by_token(self, token: str, scopes: Collection[Scope]) -> Principal:
+        return self._admitted(self._tokens.open(token), scopes)
 
     async def _by_message(
         self, asked: StreamedRequest, scopes: Collection[Scope], declared: int
@@ -171,7 +191,8 @@ class Callers:
         # after the signature: a forgery uses nothing up; before the body: a replay is not read
         await self._spend(signed.key, signed.nonce, signed.nonce_until)
         self._quotas.spend(principal, declared)  # after the nonce: a replay uses no quota up
-        return Caller(principal, signed.expected, self._quotas)
+        still = partial(self.still, signed.key, Dialect.MESSAGE, scopes)
+        return Caller(principal, signed.expected, self._quotas, still)
 
     def _admitted(self, principal: Principal, scopes: Collection[Scope]) -> Principal:
         """Return a principal who may do all that is asked, and name them in the log.
@@ -189,6 +210,15 @@ class Callers:
     async def _spend(self, key: Key, nonce: str, until: float) -> None:
         # no id holds a space: a nonce of one key is never one of another
         await self._nonces.spend(f"{key.id} {nonce}", until=until)
+
+
+async def judged(
+    chunks: AsyncIterable[bytes], still: Callable[[], Principal]
+) -> AsyncIterator[bytes]:
+    """Yield the pieces of a body; at its end its sender must still be good."""
+    async for chunk in chunks:
+        yield chunk
+    still()
 
 
 def asker_of(asked: StreamedRequest, principal: Principal) -> Asker:

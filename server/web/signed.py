@@ -14,15 +14,16 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from server.digest import Digest
 from server.errors import MalformedRequest
 from server.signing.header import NAME, only_signed, open_header
 from server.signing.payload import Parse, Payload, open_payload, parse_fields
-from server.signing.principal import Principal, Scope
+from server.signing.principal import Dialect, Principal, Scope
 from server.web.body import BodyMemory, HeldBody, limited
-from server.web.callers import Callers
+from server.web.callers import Callers, judged
 from server.web.connection import StreamedRequest
 
 THREAD_BYTES = 4 << 20  # a larger body is opened off the event loop: it takes 0.6 ms a megabyte
@@ -175,15 +176,14 @@ class SignedBodies:
             with await self._memory.read(body, asked.caller) as held:
                 yield RawBody(caller.principal, held.take(), body.digest, fields)
             return
-        principal, digest, fields = await self._by_header(asked, scopes)
-        chunks = only_signed(limited(asked.stream_body, max_bytes), digest)
-        with await self._memory.read(chunks, asked.caller) as held:
-            yield RawBody(principal, held.take(), digest, fields)
+        streamed, digest = await self._by_header(asked, max_bytes, scopes)
+        with await self._memory.read(streamed.chunks, asked.caller) as held:
+            yield RawBody(streamed.principal, held.take(), digest, streamed.fields)
 
     async def _by_header(
-        self, asked: StreamedRequest, scopes: Collection[Scope]
-    ) -> tuple[Principal, Digest, dict[str, Any]]:
-        """Open the header `Signed-Request`: who sends, what the body hashes to, and the fields."""
+        self, asked: StreamedRequest, max_bytes: int, scopes: Collection[Scope]
+    ) -> tuple[StreamedBody, Digest]:
+        """Open the header `Signed-Request`; return the body to come, and what it hashes to."""
         signed = open_header(
             asked.headers.get(NAME, ""),
             self._callers.keys(),
@@ -198,7 +198,10 @@ class SignedBodies:
             nonce=signed.nonce,
             until=signed.nonce_until,
         )
-        return principal, signed.digest, signed.fields
+        still = partial(self._callers.still, signed.key, Dialect.ITSDANGEROUS, scopes)
+        pieces = judged(limited(asked.stream_body, max_bytes), still)
+        chunks = only_signed(pieces, signed.digest)
+        return StreamedBody(principal, chunks, signed.digest, signed.fields), signed.digest
 
     @asynccontextmanager
     async def open_stream(
@@ -217,9 +220,8 @@ class SignedBodies:
             body = caller.body(asked.stream_body, max_bytes)
             yield StreamedBody(caller.principal, body, expected, query_fields(asked))
             return
-        principal, digest, fields = await self._by_header(asked, scopes)
-        chunks = only_signed(limited(asked.stream_body, max_bytes), digest)
-        yield StreamedBody(principal, chunks, digest, fields)
+        streamed, _ = await self._by_header(asked, max_bytes, scopes)
+        yield streamed
 
     async def _off_the_loop(self, held: HeldBody, work: Callable[[], T]) -> T:
         if held.size <= THREAD_BYTES:

@@ -88,7 +88,7 @@ async def _files_of(
     caller: Caller, asked: StreamedRequest, max_bytes: int, max_files: int
 ) -> AsyncIterator[SignedFile]:
     async def sender(_size: int) -> Principal:
-        return caller.principal  # the whole body was counted when it was admitted
+        return caller.still()  # the whole body was counted when it was admitted
 
     hashed = aiter(caller.body(asked.stream_body, max_bytes))
     if asked.mimetype == _FORM:

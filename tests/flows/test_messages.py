@@ -29,6 +29,7 @@ from tests.flows.running import (
     form,
     multipart,
     problem_of,
+    sign_file,
     sign_payload,
     wait_until,
 )
@@ -40,6 +41,7 @@ Noise = Callable[[int], bytes]
 ALL = hmac_signer("all")
 FORM = "multipart/form-data; boundary=edge"
 BYTES = "application/octet-stream"
+OLD_WAY = "an old token with a scope"
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         key("some", "register", "upload", "predict", models="00*"),
         key("off", disabled=True),
         key("over", not_after="2020-01-01"),
-        key("old-way", "register", algorithm="itsdangerous", secret="an old token with a scope"),
+        key("old-way", "register", algorithm="itsdangerous", secret=OLD_WAY),
         key("seldom", limits={"requests_per_minute": 3}),
         key("small", limits={"bytes_per_hour": 5000}),
     )
@@ -110,9 +112,9 @@ def test_the_old_way_goes_on_beside_it(server: Server, noise: Noise) -> None:
 
 
 def test_a_key_of_the_file_may_sign_the_old_way(server: Server, noise: Noise) -> None:
-    body = sign_payload({"hash": digest_of(noise(8))}, token="an old token with a scope")
+    body = sign_payload({"hash": digest_of(noise(8))}, token=OLD_WAY)
     assert server.post("/registermodelhash", body).status_code == 200
-    prediction = sign_payload({"model_hash": "00", "data": ""}, token="an old token with a scope")
+    prediction = sign_payload({"model_hash": "00", "data": ""}, token=OLD_WAY)
     assert problem_of(server.post("/prediction", prediction), 403) == "scope-missing"
 
 
@@ -348,6 +350,72 @@ def test_a_key_is_revoked_within_a_second(changing: tuple[Server, Path], noise: 
     )
     assert "good" not in server.run("keys", "list").stdout
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def begun_upload(server: Server, way: str, content: bytes, token: str) -> tuple[str, bytes]:
+    """Return the head of an upload and its body, in one of the ways to send it."""
+    path, body, headers = "/uploadmodel", content, {"content-type": BYTES}
+    if way == "file":
+        body = multipart(file_part(sign_file(content, token=OLD_WAY)))
+        headers = {"content-type": FORM}
+    elif way == "header":
+        path = f"/v1/models/{digest_of(content)}/file"
+        said = {"sha256": digest_of(content), "_path": path, "_ts": time.time()}
+        headers |= {"Signed-Request": sign_payload(said, token=OLD_WAY)}
+    elif way == "message":
+        request = sign(server, Request("POST", "", path, "", content, BYTES), hmac_signer("one"))
+        headers = request.headers
+    else:
+        headers |= {"Authorization": f"Bearer {token}"}
+    headers |= {"host": authority(server), "content-length": str(len(body))}
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([f"{'PUT' if way == 'header' else 'POST'} {path} HTTP/1.1", *lines]), body
+
+
+@pytest.mark.parametrize("way", ["file", "header", "message", "token"])
+def test_who_is_revoked_while_a_body_arrives_is_refused_at_its_end(
+    changing: tuple[Server, Path], noise: Noise, way: str
+) -> None:
+    server, path = changing
+    good = (key("one"), key("old", algorithm="itsdangerous", secret=OLD_WAY))
+    changes: list[tuple[dict[str, Any], bytes]] = [
+        ({}, b"20"),
+        ({"disabled": True}, b"401"),
+        ({"not_after": "2020-01-01"}, b"401"),
+        ({"scopes": {"read": ["*"]}}, b"403"),
+    ]
+    for change, status in changes:
+        write_keys(path, *good)
+        token = mint(server, hmac_signer("one"), scopes=["register", "upload"])
+        content = noise(9000)
+        register(server, hmac_signer("one"), digest_of(content))
+        head, body = begun_upload(server, way, content, token)
+        with server.connect() as connection:
+            connection.settimeout(30)
+            connection.sendall(head.encode() + b"\r\n\r\n" + body[:5000])
+            wait_until(server.writing, "the upload has begun")
+            write_keys(path, *(entry | change for entry in good))
+            connection.sendall(body[5000:])
+            assert connection.recv(12).split()[1].startswith(status), change
+        assert (digest_of(content) in server.stored()) is (not change)
+        wait_until(lambda: not server.writing(), "nothing of it is left")
+
+
+def test_an_upload_that_a_token_has_begun_ends_with_it(
+    changing: tuple[Server, Path], noise: Noise
+) -> None:
+    server, _ = changing
+    content, scopes = noise(9000), ["register", "upload"]
+    token = mint(server, hmac_signer("one"), scopes=scopes, ttl_s=4)
+    head, body = begun_upload(server, "token", content, token)
+    with server.connect() as connection:
+        connection.settimeout(30)
+        connection.sendall(head.encode() + b"\r\n\r\n" + body[:5000])
+        wait_until(server.writing, "the upload has begun")
+        wait_until(lambda: by_token(server, token, "00" * 32).status_code == 401, "it is over")
+        connection.sendall(body[5000:])
+        assert connection.recv(12).split()[1] == b"401"
+    assert digest_of(content) not in server.stored()
 
 
 def test_keys_are_exchanged_without_a_lost_request(
