@@ -5,6 +5,7 @@
     Authorization: Bearer <base64url of JSON> "." <timestamp> "." <signature>
 
         kid         the key that minted it: a token is never good for more, or for longer, than it
+        key         which secret went by that id: HMAC of it, 16 hexadecimal digits
         scopes      patterns of model digests for each scope
         exp         when it ends, in seconds since 1970
         max_bytes   largest body, where it is limited
@@ -14,6 +15,7 @@ that only this server has.
 """
 
 import hashlib
+import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,11 +82,18 @@ class BearerTokens:
             salt=_SALT,
             signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
         )
+        self._secret = secret
         self._keys = keys
         self._clock = clock
 
     def mint(
-        self, key_id: str, grants: Grants, *, ttl_s: float, max_bytes: int | None = None
+        self,
+        key_id: str,
+        grants: Grants,
+        *,
+        ttl_s: float,
+        max_bytes: int | None = None,
+        material: bytes = b"",
     ) -> Minted:
         """Make a token.
 
@@ -98,9 +107,13 @@ class BearerTokens:
             How long it is good.
         max_bytes : int, optional
             Largest body.
+        material : bytes
+            The secret, or public key, that goes by that id: the token ends with it.
         """
         expires = int(self._clock() + ttl_s)
         said: dict[str, Any] = {"kid": key_id, "scopes": grants, "exp": expires}
+        if key_id != OPERATOR:
+            said["key"] = self._fingerprint(material)
         if max_bytes is not None:
             said["max_bytes"] = max_bytes
         text = self._serializer.dumps(said)
@@ -124,16 +137,20 @@ class BearerTokens:
         if self._clock() >= said["exp"]:
             raise BadSignature("token is over")
         granted = {Scope(scope): tuple(globs) for scope, globs in said["scopes"].items()}
-        grants, limits = self._of_key(said["kid"])
+        grants, limits = self._of_key(said["kid"], said.get("key", ""))
         return Principal(
             said["kid"], Dialect.BEARER, (grants, granted), said.get("max_bytes"), limits
         )
 
-    def _of_key(self, key_id: str) -> tuple[Grants, Limits]:
+    def _of_key(self, key_id: str, fingerprint: str) -> tuple[Grants, Limits]:
         """Return what the key of a token may do."""
         if key_id == OPERATOR:
             return EVERYTHING, NO_LIMITS
         key = self._keys().find(key_id)
-        if key is None:
+        if key is None or not hmac.compare_digest(self._fingerprint(key.material), fingerprint):
             raise BadSignature("the key of the token is no longer good")
         return key.grants, key.limits
+
+    def _fingerprint(self, material: bytes) -> str:
+        """Name a secret, to nobody but this server."""
+        return hmac.digest(self._secret, b"key\0" + material, "sha256")[:8].hex()

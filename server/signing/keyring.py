@@ -81,7 +81,9 @@ class Key:
 
     def principal(self, dialect: Dialect) -> Principal:
         """Return who speaks when this key has signed."""
-        return Principal(self.id, dialect, (self.grants,), limits=self.limits)
+        return Principal(
+            self.id, dialect, (self.grants,), limits=self.limits, material=self.material
+        )
 
 
 @dataclass(frozen=True, slots=True)

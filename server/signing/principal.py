@@ -1,7 +1,7 @@
 """Who asks, in whatever dialect, and what they may do: the one place where scopes are checked."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -68,6 +68,8 @@ class Principal:
         Largest body that a bearer token is good for.
     limits : Limits
         What the key may ask for in a while.
+    material : bytes
+        The secret, or public key, that verified what they sent; empty where a token did.
     """
 
     key_id: str
@@ -75,6 +77,7 @@ class Principal:
     grants: tuple[Grants, ...] = (EVERYTHING,)
     max_bytes: int | None = None
     limits: Limits = NO_LIMITS
+    material: bytes = field(default=b"", repr=False)
 
     def allows(self, scope: Scope, digest: Digest | None = None) -> bool:
         """Tell whether this may be done, with this very model where one is named."""

@@ -1,6 +1,7 @@
 """Signed messages over the wire: who is let in, for what, once, and until when."""
 
 import base64
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ ALL = hmac_signer("all")
 FORM = "multipart/form-data; boundary=edge"
 BYTES = "application/octet-stream"
 OLD_WAY = "an old token with a scope"
+OTHER_SECRET = base64.b64encode(hashlib.sha256(b"another secret").digest()).decode()
 
 
 @pytest.fixture(scope="module")
@@ -382,6 +384,7 @@ def test_who_is_revoked_while_a_body_arrives_is_refused_at_its_end(
         ({}, b"20"),
         ({"disabled": True}, b"401"),
         ({"not_after": "2020-01-01"}, b"401"),
+        ({"secret": OTHER_SECRET}, b"401"),
         ({"scopes": {"read": ["*"]}}, b"403"),
     ]
     for change, status in changes:
@@ -620,6 +623,17 @@ def test_a_token_goes_with_its_key(changing: tuple[Server, Path], noise: Noise) 
     token = mint(server, hmac_signer("one"))
     assert by_token(server, token, digest_of(noise(8))).status_code == 200
     write_keys(path, key("one", disabled=True))
+    assert problem_of(by_token(server, token, digest_of(noise(8))), 401) == "bad-signature"
+
+
+def test_a_token_ends_with_the_secret_of_its_key(
+    changing: tuple[Server, Path], noise: Noise
+) -> None:
+    server, path = changing
+    token = mint(server, hmac_signer("one"))
+    write_keys(path, key("one", limits={"requests_per_minute": 100}))
+    assert by_token(server, token, digest_of(noise(8))).status_code == 200  # another entry of it
+    write_keys(path, key("one", secret=OTHER_SECRET))
     assert problem_of(by_token(server, token, digest_of(noise(8))), 401) == "bad-signature"
 
 

@@ -58,7 +58,8 @@ def _signature() -> Iterable[bytes]:
     request = signed(Request(authority="here", path="/p"), hmac_signer("shared", SECRET), now=NOW)
     lines = [request.headers.get(name, "") for name in FIELDS]
     yield b"\x03" + "\n".join(lines).encode()
-    minted = TOKENS.mint("shared", {Scope.PREDICT: ("*",)}, ttl_s=60, max_bytes=1000)
+    granted = {Scope.PREDICT: ("*",)}
+    minted = TOKENS.mint("shared", granted, ttl_s=60, max_bytes=1000, material=SECRET)
     yield b"\x04" + minted.text.encode()
 
 

@@ -1,5 +1,7 @@
 """server/signing/bearer.py: what a token says, and everything that is refused."""
 
+from dataclasses import replace
+
 import itsdangerous
 import pytest
 from hypothesis import given
@@ -31,7 +33,7 @@ def tokens(*keys: Key, clock: Clock | None = None, secret: bytes = SECRET) -> Be
 
 
 def test_a_token_speaks_for_its_key_within_its_scopes() -> None:
-    minted = tokens(KEY).mint("minter", READ, ttl_s=60, max_bytes=100)
+    minted = tokens(KEY).mint("minter", READ, ttl_s=60, max_bytes=100, material=SECRET)
     principal = tokens(KEY).open(minted.text)
     assert minted.expires == NOW + 60
     assert (principal.key_id, principal.dialect) == ("minter", Dialect.BEARER)
@@ -50,7 +52,7 @@ def test_the_operators_token_needs_no_key() -> None:
 
 def test_a_token_ends_at_its_time() -> None:
     clock = Clock()
-    text = tokens(KEY).mint("minter", READ, ttl_s=60).text
+    text = tokens(KEY).mint("minter", READ, ttl_s=60, material=SECRET).text
     clock.now = NOW + 59
     assert tokens(KEY, clock=clock).open(text).key_id == "minter"
     clock.now = NOW + 60
@@ -59,13 +61,20 @@ def test_a_token_ends_at_its_time() -> None:
 
 
 def test_a_token_of_a_key_that_is_gone_is_refused() -> None:
-    text = tokens(KEY).mint("minter", READ, ttl_s=60).text
+    text = tokens(KEY).mint("minter", READ, ttl_s=60, material=SECRET).text
     with pytest.raises(BadSignature):
         tokens().open(text)
 
 
+def test_a_token_ends_with_the_secret_that_minted_it() -> None:
+    text = tokens(KEY).mint("minter", READ, ttl_s=60, material=SECRET).text
+    for other in (replace(KEY, material=SECRET[::-1]), replace(KEY, material=b"")):
+        with pytest.raises(BadSignature):
+            tokens(other).open(text)
+
+
 def test_a_token_of_another_server_is_refused() -> None:
-    text = tokens(KEY, secret=bytes(32)).mint("minter", READ, ttl_s=60).text
+    text = tokens(KEY, secret=bytes(32)).mint("minter", READ, ttl_s=60, material=SECRET).text
     with pytest.raises(BadSignature):
         tokens(KEY).open(text)
 
@@ -78,7 +87,7 @@ def test_another_purpose_of_the_secret_makes_no_token() -> None:
 
 @pytest.mark.parametrize("change", [1, 2, 4, 8, 16, 32, 64])
 def test_a_flipped_bit_anywhere_is_refused(change: int) -> None:
-    text = tokens(KEY).mint("minter", READ, ttl_s=60).text
+    text = tokens(KEY).mint("minter", READ, ttl_s=60, material=SECRET).text
     for at in range(len(text)):
         changed = text[:at] + chr(ord(text[at]) ^ change) + text[at + 1 :]
         with pytest.raises(BadSignature):

@@ -42,7 +42,13 @@ def token_routes(
         max_bytes = None if wanted.max_bytes is UNSET else wanted.max_bytes
 
         async def mint_now() -> Response:
-            minted = tokens.mint(opened.principal.key_id, grants, ttl_s=ttl_s, max_bytes=max_bytes)
+            minted = tokens.mint(
+                opened.principal.key_id,
+                grants,
+                ttl_s=ttl_s,
+                max_bytes=max_bytes,
+                material=opened.principal.material,
+            )
             said = f"{' '.join(sorted(grants))} for {ttl_s} s"
             await audit.add(Action.TOKEN, detail=said)
             return answer(Token(token=minted.text, expires=minted.expires))
