@@ -207,7 +207,10 @@ class Settings:
         "RUN_AS", "", "`uid:gid` to become for good, once ports and key are open; root only."
     )
     metrics_open: bool = _setting(
-        "METRICS_OPEN", False, "1: everybody may read `/metrics`; 0: keys with the scope `read`."
+        "METRICS_OPEN",
+        False,
+        "1: everybody may read `/metrics`; 0: keys with the scope `read`, who see the models that "
+        "it is for.",
     )
     metrics_token: Secret = _setting(
         "METRICS_TOKEN", Secret(), "Whoever sends it as a bearer token may read `/metrics`, too."

@@ -30,6 +30,8 @@ class Dialect(StrEnum):
 
 Grants = Mapping[Scope, tuple[str, ...]]  # for each scope, patterns of model digests
 
+_SOME_DIGEST = "0" * 64
+
 EVERYTHING: Grants = dict.fromkeys(Scope, ("*",))
 
 
@@ -83,6 +85,10 @@ class Principal:
         """Tell whether this may be done, with this very model where one is named."""
         return all(_allows(grants.get(scope, ()), digest) for grants in self.grants)
 
+    def allows_every(self, scope: Scope) -> bool:
+        """Tell whether this may be done with every model there is or will be."""
+        return all(_is_for_every(grants.get(scope, ())) for grants in self.grants)
+
     def require(self, scope: Scope, digest: Digest | None = None) -> None:
         """Pass if this may be done, with this very model where one is named.
 
@@ -95,6 +101,11 @@ class Principal:
             return
         what = f"`{scope}`" if digest is None else f"`{scope}` with this model"
         raise ScopeMissing(f"the key is not allowed to {what}", scope=scope)
+
+
+def _is_for_every(patterns: tuple[str, ...]) -> bool:
+    # without a digit in it a pattern fits every digest, or none
+    return any(not each.strip("*?") and fnmatchcase(_SOME_DIGEST, each) for each in patterns)
 
 
 def _allows(patterns: tuple[str, ...], digest: Digest | None) -> bool:

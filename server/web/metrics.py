@@ -4,15 +4,17 @@
 
     GET /metrics                 our names
     GET /metrics?names=triton    what every model has done, by the names of Triton
+
+A key sees the models that it may read about; the rest is for those who may read about every model.
 """
 
 import hmac
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, cast
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -20,6 +22,7 @@ from prometheus_client.core import (
     SummaryMetricFamily,
 )
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 from quart import Blueprint, Response, request
 
 from server.digest import Digest
@@ -96,27 +99,48 @@ class Watched:
     memory: Callable[[], Mapping[Digest, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What is shown to whoever asks.
+
+    Attributes
+    ----------
+    of_model : callable
+        Tells whether they are shown a model.
+    is_all : bool
+        Whether they are shown every model, and the server.
+    """
+
+    of_model: Callable[[Digest], bool]
+    is_all: bool
+
+
 def metrics_routes(watched: Watched, bodies: SignedBodies, access: MetricsAccess) -> Blueprint:
     """Build the route."""
     bp = Blueprint("metrics", __name__)
-    ours, tritons = CollectorRegistry(auto_describe=False), CollectorRegistry(auto_describe=False)
-    ours.register(_Ours(watched))
-    tritons.register(_Tritons(watched.statistics))
-    by_name = {None: [REGISTRY, ours], "triton": [tritons]}
 
     @bp.get("/metrics")
     async def metrics() -> Response:
         asked = cast(StreamedRequest, request)
-        if not _is_let_in(asked, access):
-            async with bodies.open_raw(asked, 0, Scope.READ):
-                pass
+        shown = await shown_to(asked)
         fields = take_fields(query_fields(asked), required={}, optional={"names": str})
-        registries = by_name.get(fields.get("names"))
-        if registries is None:
+        if fields.get("names") not in (None, "triton"):
             raise MalformedRequest("`names` is `triton`, or left out")
         encode, content_type = choose_encoder("text/plain")
-        body = b"".join(encode(registry) for registry in registries)
-        return Response(body, content_type=content_type)
+        told: list[Collector] = [_Models(watched, shown)]
+        if "names" in fields:
+            told = [_Tritons(watched.statistics, shown)]
+        elif shown.is_all:
+            told = [REGISTRY, _Server(watched), *told]
+        return Response(b"".join(map(encode, told)), content_type=content_type)
+
+    async def shown_to(asked: StreamedRequest) -> _Shown:
+        if _is_let_in(asked, access):
+            return _Shown(lambda _: True, is_all=True)
+        async with bodies.open_raw(asked, 0, Scope.READ) as raw:
+            principal = raw.principal
+        is_all = principal.allows_every(Scope.READ)
+        return _Shown(partial(principal.allows, Scope.READ), is_all=is_all)
 
     return bp
 
@@ -129,7 +153,7 @@ def _is_let_in(asked: StreamedRequest, access: MetricsAccess) -> bool:
     return bool(access.token) and scheme.lower() == "bearer" and is_known
 
 
-class _Ours:
+class _Server(Collector):
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
 
@@ -148,7 +172,6 @@ class _Ours:
         )
         walls.add_metric([str(state["sandbox"])], 1)
         yield walls
-        yield from _models(self._watched)
 
 
 def _certificate(state: Mapping[str, Any]) -> Iterator[Metric]:
@@ -160,7 +183,23 @@ def _certificate(state: Mapping[str, Any]) -> Iterator[Metric]:
     yield GaugeMetricFamily(f"{PREFIX}_certificate_reload_failed", text, value=failed)
 
 
-def _models(watched: Watched) -> Iterator[Metric]:
+class _Models(Collector):
+    def __init__(self, watched: Watched, shown: _Shown) -> None:
+        self._watched = watched
+        self._shown = shown
+
+    def collect(self) -> Iterator[Metric]:
+        seen, memory = self._watched.statistics, self._watched.memory()
+        is_shown = self._shown.of_model
+        yield from _models(
+            [(digest, one) for digest, one in seen if is_shown(digest)],
+            {digest: taken for digest, taken in memory.items() if is_shown(digest)},
+        )
+
+
+def _models(
+    statistics: Sequence[tuple[Digest, ModelStatistics]], taken: Mapping[Digest, int]
+) -> Iterator[Metric]:
     calls = SummaryMetricFamily(
         f"{PREFIX}_model_prediction_duration_seconds",
         "Predictions of a model.",
@@ -176,15 +215,15 @@ def _models(watched: Watched) -> Iterator[Metric]:
     memory = GaugeMetricFamily(
         f"{PREFIX}_model_worker_memory_bytes", "What a loaded model takes.", labels=["model"]
     )
-    for digest, seen in watched.statistics:
+    for digest, seen in statistics:
         for outcome, spell in (("success", seen.success), ("failure", seen.failure)):
             calls.add_metric([digest.hex, outcome], spell.count, spell.ns / 1e9)
         for part, spell in _spells(seen).items():
             parts[part].add_metric([digest.hex], spell.count, spell.ns / 1e9)
         for rows, spell in sorted(seen.batches.items()):
             batches.add_metric([digest.hex, str(rows)], spell.count)
-    for digest, taken in watched.memory().items():
-        memory.add_metric([digest.hex], taken)
+    for digest, size in taken.items():
+        memory.add_metric([digest.hex], size)
     yield from [calls, *parts.values(), batches, memory]
 
 
@@ -197,9 +236,10 @@ def _spells(seen: ModelStatistics) -> dict[str, Spell]:
     }
 
 
-class _Tritons:
-    def __init__(self, statistics: Statistics) -> None:
+class _Tritons(Collector):
+    def __init__(self, statistics: Statistics, shown: _Shown) -> None:
         self._statistics = statistics
+        self._shown = shown
 
     def collect(self) -> Iterator[Metric]:
         counts: dict[str, Callable[[ModelStatistics], float]] = {
@@ -216,7 +256,8 @@ class _Tritons:
         for name, count in counts.items():
             metric = Metric(name, "As Triton counts it.", "unknown")  # its names have no _total
             for digest, seen in self._statistics:
-                metric.add_sample(name, {"model": digest.hex, "version": "1"}, count(seen))
+                if self._shown.of_model(digest):
+                    metric.add_sample(name, {"model": digest.hex, "version": "1"}, count(seen))
             yield metric
 
 

@@ -55,6 +55,7 @@ def keys_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *(key(f"only-{name}", name) for name in ("register", "upload", "predict", "admin")),
         key("sender", "register", "upload"),
         key("some", "register", "upload", "predict", models="00*"),
+        key("some-admin", "admin", models="00*"),
         key("off", disabled=True),
         key("over", not_after="2020-01-01"),
         key("old-way", "register", algorithm="itsdangerous", secret=OLD_WAY),
@@ -700,6 +701,24 @@ def test_the_record_comes_in_pages(server: Server, noise: Noise) -> None:
         assert len(page["entries"]) == 2
         query = f"limit=2&before={page['next']}"
     assert [each for each in found if each in digests] == digests[::-1]
+
+
+def test_the_record_tells_a_key_of_its_own_models_only(server: Server, noise: Noise) -> None:
+    own, other = "00" + digest_of(noise(8))[2:], "11" + digest_of(noise(8))[2:]
+    for digest in (own, other):
+        assert register(server, ALL, digest).status_code == 200
+    mint(server, ALL)
+    shown: list[str] = []
+    query = "limit=2"
+    while own not in shown:
+        page = audit(server, hmac_signer("some-admin"), query).json()
+        shown += [each["model"] for each in page["entries"]]
+        query = f"limit=2&before={page['next']}"
+    assert [each for each in shown if each is None or each[:2] != "00"] == []
+    everything = [
+        each["model"] for each in audit(server, hmac_signer("only-admin")).json()["entries"]
+    ]
+    assert {own, other, None} <= set(everything)
 
 
 @pytest.mark.parametrize(

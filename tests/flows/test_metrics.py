@@ -20,9 +20,11 @@ Samples = dict[str, float]
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    keys = (key("reader", "read"), key("caller", "predict"))
-    path = write_keys(tmp_path_factory.mktemp("keys") / "keys.json", *keys)
+def settings(tmp_path_factory: pytest.TempPathFactory, tiny: TinyModels) -> dict[str, str]:
+    own = digest_of(tiny.path("two.h5").read_bytes())
+    keys = (key("reader", "read"), key("caller", "predict"), key("owner", "read", models=own))
+    other = key("other", "read", models=f"{'0' if own[0] == '1' else '1'}*")
+    path = write_keys(tmp_path_factory.mktemp("keys") / "keys.json", *keys, other)
     return {"METRICS_TOKEN": TOKEN, "KEYS_FILE": str(path)}
 
 
@@ -131,6 +133,24 @@ def test_only_who_may_read_is_told(server: Server) -> None:
     refused = send(server, "/metrics", b"", hmac_signer("caller"), method="GET")
     assert problem_of(refused, 403) == "scope-missing"
     assert problem_of(scrape(server, "?names=other"), 400) == "malformed-request"
+
+
+@pytest.mark.parametrize("query", ["", "names=triton"])
+def test_a_key_is_shown_the_models_that_it_may_read_about(
+    server: Server, hosted: str, query: str
+) -> None:
+    def shown(name: str) -> str:
+        answer = send(server, "/metrics", b"", hmac_signer(name), method="GET", query=query)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    assert hosted in shown("reader")
+    assert hosted in shown("owner")
+    assert hosted not in shown("other")
+    lines = [line for line in shown("owner").splitlines() if not line.startswith("#")]
+    assert [line for line in lines if f'model="{hosted}"' not in line] == []
+    if not query:
+        assert "http_requests_total" in shown("reader")
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")

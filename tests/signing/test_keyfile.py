@@ -300,6 +300,21 @@ def test_every_grant_must_allow_what_is_asked() -> None:
         narrow.require(Scope.ADMIN)
 
 
+@pytest.mark.parametrize(
+    ("patterns", "every"),
+    [
+        *((("*",), True), (("ab*", "**"), True), (("?" * 64,), True), (("?" * 64 + "*",), True)),
+        *(((), False), (("ab*",), False), (("?" * 63,), False), (("?" * 65 + "*",), False)),
+    ],
+)
+def test_some_patterns_are_good_for_every_model(patterns: tuple[str, ...], every: bool) -> None:
+    named = Principal("a", Dialect.MESSAGE, ({Scope.ADMIN: patterns},))
+    assert named.allows_every(Scope.ADMIN) is every
+    narrow = Principal("a", Dialect.BEARER, (EVERYTHING, {Scope.ADMIN: patterns}))
+    assert narrow.allows_every(Scope.ADMIN) is every
+    assert not narrow.allows_every(Scope.READ)
+
+
 # changes
 
 
