@@ -80,6 +80,17 @@ def check_name(name: str) -> str:
     return name
 
 
+def no_such_name(name: str) -> AliasNotFound:
+    """Return the refusal of a name that nobody has given."""
+    return AliasNotFound(f"no model has the name {name[:63]!r}")
+
+
+def changed_meanwhile(found: Alias | None) -> PreconditionFailed:
+    """Return the refusal of a change to a name that is not as it was seen."""
+    now = "there is no such name" if found is None else "the name is another's, or was changed"
+    return PreconditionFailed(now)
+
+
 class Aliases:
     """The names.
 
@@ -116,7 +127,7 @@ class Aliases:
         """
         found = self._known.get(name)
         if found is None:
-            raise AliasNotFound(f"no model has the name {name[:63]!r}")
+            raise no_such_name(name)
         return found
 
     def all(self) -> list[Alias]:
@@ -142,7 +153,7 @@ class Aliases:
         if found is not None:
             return found.digest
         if len(text) < _DIGITS and _NAME.fullmatch(text):
-            raise AliasNotFound(f"no model has the name {text!r}")
+            raise no_such_name(text)
         return Digest.parse(text)
 
     def model_of(self, text: str) -> Digest | None:
@@ -204,7 +215,7 @@ class Aliases:
         def change(connection: sa.Connection) -> Alias:
             old = _seen(connection, name, seen)
             if old is None:
-                raise AliasNotFound(f"no model has the name {name[:63]!r}")
+                raise no_such_name(name)
             if old.previous is None:
                 raise ModelState("the name never stood for another model")
             known = connection.execute(_REGISTERED, {"raw": old.previous.raw}).one_or_none()
@@ -228,7 +239,7 @@ class Aliases:
         def change(connection: sa.Connection) -> Alias:
             old = _seen(connection, name, seen)
             if old is None:
-                raise AliasNotFound(f"no model has the name {name[:63]!r}")
+                raise no_such_name(name)
             connection.execute(sa.delete(alias).where(alias.c.name == name))
             note(connection, Action.ALIAS_GONE, old.digest, at=at, by=by, detail=name)
             return old
@@ -275,8 +286,7 @@ def _seen(connection: sa.Connection, name: str, seen: str | None) -> Alias | Non
     row = connection.execute(sa.select(alias).where(alias.c.name == name)).one_or_none()
     old = None if row is None else _read(row)
     if seen is not None and seen != (ABSENT if old is None else old.version):
-        now = "there is no such name" if old is None else "the name is another's, or was changed"
-        raise PreconditionFailed(now)
+        raise changed_meanwhile(old)
     return old
 
 

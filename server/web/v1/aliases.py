@@ -16,10 +16,11 @@ from werkzeug.datastructures import ETags
 
 from server.digest import Digest
 from server.errors import MalformedRequest, PreconditionRequired
-from server.repository.aliases import ABSENT, Alias, Aliases, check_name
+from server.repository.aliases import ABSENT, Alias, Aliases, changed_meanwhile, check_name
 from server.signing.payload import take_fields
-from server.signing.principal import Scope
+from server.signing.principal import Principal, Scope
 from server.web.connection import StreamedRequest
+from server.web.naming import alias_named, knows
 from server.web.signed import SignedBodies
 from server.web.v1.once import Once
 from server.web.v1.schemas import AliasInfo, AliasList, AliasTarget, answer, instant, take
@@ -37,15 +38,13 @@ def alias_routes(aliases: Aliases, bodies: SignedBodies) -> Blueprint:
         async with bodies.open_raw(_asked(), 0, Scope.READ) as raw:
             take_fields(raw.fields, required={})
         shown = [one for one in aliases.all() if raw.principal.allows(Scope.READ, one.digest)]
-        return answer(AliasList(aliases=[_info(one) for one in shown]))
+        return answer(AliasList(aliases=[_info(one, raw.principal) for one in shown]))
 
     @bp.get("/v1/aliases/<name>")
     async def one(name: str) -> Response:
         async with bodies.open_raw(_asked(), 0, Scope.READ) as raw:
             take_fields(raw.fields, required={})
-        found = aliases.get(name)
-        raw.principal.require(Scope.READ, found.digest)
-        return _told(found)
+        return _told(alias_named(aliases, name, raw.principal, Scope.READ), raw.principal)
 
     return bp
 
@@ -58,22 +57,25 @@ def alias_changes(aliases: Aliases, bodies: SignedBodies, once: Once) -> Bluepri
     async def put(name: str) -> Response:
         async with bodies.open(_asked(), _MAX_BYTES, Scope.ADMIN, bound=True) as opened:
             wanted = take(opened.fields, AliasTarget)
-        digest = Digest.parse(wanted.digest)
-        opened.principal.require(Scope.ADMIN, digest)
-        if (old := aliases.find(check_name(name))) is not None:
-            opened.principal.require(Scope.ADMIN, old.digest)  # it is taken from that one
-        return _told(await aliases.set(name, digest, seen=_seen(is_required=True)))
+        digest, principal = Digest.parse(wanted.digest), opened.principal
+        principal.require(Scope.ADMIN, digest)
+        old, seen = aliases.find(check_name(name)), _seen(is_required=True)
+        if old is not None:  # it is taken from that one
+            if not knows(principal, old.digest, Scope.ADMIN):
+                raise changed_meanwhile(None if seen else old)
+            principal.require(Scope.ADMIN, old.digest)
+        return _told(await aliases.set(name, digest, seen=seen), principal)
 
     @bp.post("/v1/aliases/<name>/rollback")
     async def roll_back(name: str) -> Response:
         async with bodies.open(_asked(), _MAX_BYTES, Scope.ADMIN, bound=True) as opened:
             take_fields(opened.fields, required={})
-        before = aliases.get(name).previous
-        opened.principal.require(Scope.ADMIN, before)
+        found = alias_named(aliases, name, opened.principal, Scope.ADMIN)
+        opened.principal.require(Scope.ADMIN, found.previous)
         seen = _seen(is_required=False)
 
         async def roll_back_now() -> Response:
-            return _told(await aliases.roll_back(name, seen=seen))
+            return _told(await aliases.roll_back(name, seen=seen), opened.principal)
 
         return await once.answer(opened, roll_back_now)
 
@@ -81,7 +83,7 @@ def alias_changes(aliases: Aliases, bodies: SignedBodies, once: Once) -> Bluepri
     async def remove(name: str) -> Response:
         async with bodies.open_raw(_asked(), 0, Scope.ADMIN) as raw:
             take_fields(raw.fields, required={})
-        raw.principal.require(Scope.ADMIN, aliases.get(name).digest)
+        alias_named(aliases, name, raw.principal, Scope.ADMIN)
         await aliases.remove(name, seen=_seen(is_required=True))
         return Response(status=204)
 
@@ -122,16 +124,19 @@ def _version(match: ETags) -> str | None:
     return version if match.is_strong(version) else _NEVER  # a weak one matches nothing here
 
 
-def _info(alias: Alias) -> AliasInfo:
+def _info(alias: Alias, principal: Principal) -> AliasInfo:
+    before = alias.previous
+    if before is not None and not knows(principal, before, Scope.ADMIN):
+        before = None
     return AliasInfo(
         name=alias.name,
         digest=alias.digest.hex,
-        previous=None if alias.previous is None else alias.previous.hex,
+        previous=None if before is None else before.hex,
         changed=instant(alias.changed_at),
     )
 
 
-def _told(alias: Alias) -> Response:
-    response = answer(_info(alias))
+def _told(alias: Alias, principal: Principal) -> Response:
+    response = answer(_info(alias, principal))
     response.set_etag(alias.version)
     return response

@@ -21,6 +21,7 @@ from server.jobs.job import Asked
 from server.jobs.work import manifest_digest
 from server.repository.aliases import Aliases
 from server.signing.principal import Principal, Scope
+from server.web.naming import model_named
 
 MOST_PRIORITY = 10
 _OURS = ("task", "model", "ext", "priority")
@@ -105,8 +106,7 @@ class JobRequests:
         priority = _priority(fields, principal)
         model = None
         if model_name is not None:
-            digest = self._aliases.resolve(model_name)
-            principal.require(Scope.PREDICT, digest)
+            digest = model_named(self._aliases, model_name, principal, Scope.PREDICT)
             model = await self._predictor.ready(digest)
             task = task or str(model.binding["task"])
         contract = self._contract(await self._contracts(), task)

@@ -34,6 +34,7 @@ from server.repository.switching import Change, disabling, enabling, removing
 from server.signing.payload import take_fields
 from server.signing.principal import Scope
 from server.web.connection import StreamedRequest
+from server.web.naming import model_named
 from server.web.signed import SignedBodies, query_fields
 from server.web.v1.once import Once
 from server.web.v1.schemas import (
@@ -137,10 +138,9 @@ def model_routes(models: Models, bodies: SignedBodies, once: Once) -> Blueprint:
 
     @bp.get("/v1/models/<name>")
     async def one(name: str) -> Response:
-        digest = models.aliases.resolve(name)
         async with bodies.open_raw(_asked(), 0, Scope.READ) as raw:
             take_fields(raw.fields, required={})
-        raw.principal.require(Scope.READ, digest)
+        digest = model_named(models.aliases, name, raw.principal, Scope.READ)
         return _told_once(await models.find(digest), models.aliases)
 
     return bp
@@ -152,10 +152,9 @@ def change_routes(models: Models, bodies: SignedBodies) -> Blueprint:
 
     @bp.patch("/v1/models/<name>")
     async def change(name: str) -> Response:
-        digest = models.aliases.resolve(name)
         async with bodies.open(_asked(), _MAX_BYTES, Scope.ADMIN, bound=True) as opened:
             wanted = take(opened.fields, ModelChange)
-        opened.principal.require(Scope.ADMIN, digest)
+        digest = model_named(models.aliases, name, opened.principal, Scope.ADMIN)
         switching = enabling if wanted.state == "enabled" else _disabling(wanted.reason)
         await models.find(digest)
         if await models.registry.apply(digest, switching(digest, at=time.time(), by=actor())):
@@ -169,10 +168,9 @@ def change_routes(models: Models, bodies: SignedBodies) -> Blueprint:
 
     @bp.delete("/v1/models/<name>")
     async def remove(name: str) -> Response:
-        digest = models.aliases.resolve(name)
         async with bodies.open_raw(_asked(), 0, Scope.ADMIN) as raw:
             take_fields(raw.fields, required={})
-        raw.principal.require(Scope.ADMIN, digest)
+        digest = model_named(models.aliases, name, raw.principal, Scope.ADMIN)
         gone = removing(digest, at=time.time(), by=actor())
         if not await models.recovery.remove(digest, gone):
             raise ModelNotFound

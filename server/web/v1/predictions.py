@@ -36,6 +36,7 @@ from server.signing.principal import Principal, Scope
 from server.web.callers import asker_of
 from server.web.connection import StreamedRequest
 from server.web.direct import DirectRoutes
+from server.web.naming import model_named
 from server.web.pieces import Pieces
 from server.web.receipts import Receipts
 from server.web.signed import RawBody, SignedBodies
@@ -190,8 +191,7 @@ class Predictions:
             return response
 
     async def _ready(self, principal: Principal, text: str) -> ReadyModel:
-        digest = self._aliases.resolve(text)
-        principal.require(Scope.PREDICT, digest)
+        digest = model_named(self._aliases, text, principal, Scope.PREDICT)
         return await self._predictor.ready(digest)
 
     async def _row_of(self, options: Options) -> Sequence[str] | None:

@@ -64,8 +64,7 @@ def inference_routes(parts: Parts, memory: BodyMemory, *, max_bytes: int) -> Dir
             parts.bodies.open_raw(asked, max_bytes, Scope.PREDICT) as raw,
             plain(asked, raw.data, memory, max_bytes) as body,
         ):
-            digest = parts.digest_of(name, version)
-            raw.principal.require(Scope.PREDICT, digest)
+            digest = parts.digest_of(name, raw.principal, Scope.PREDICT, version)
             call = await read_call(body, asked.headers.get(HEADER))
             model = await predictor.ready(digest)
             wanted = chosen(call, [tensor.name for tensor in outputs_of(model)])

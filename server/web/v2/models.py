@@ -17,6 +17,7 @@ from server.repository.aliases import Aliases
 from server.repository.registry import Model, Registry
 from server.signing.principal import Principal, Scope
 from server.web.connection import StreamedRequest
+from server.web.naming import model_named
 from server.web.signed import SignedBodies
 
 VERSION = "1"
@@ -72,22 +73,24 @@ class Parts:
             If they may not, or there is no such model.
         """
         principal = await self.reader(asked)
-        digest = self.digest_of(name, version)
-        principal.require(Scope.READ, digest)
-        return await self.known(digest)
+        return await self.known(self.digest_of(name, principal, Scope.READ, version))
 
-    def digest_of(self, name: str, version: str | None = None) -> Digest:
-        """Return the digest that a name stands for.
+    def digest_of(
+        self, name: str, principal: Principal, scope: Scope, version: str | None = None
+    ) -> Digest:
+        """Return the digest that a name stands for, to one who may do this with the model.
 
         Raises
         ------
         ModelNotFound, AliasNotFound
-            If it is no name of a model, or the model has no such version.
+            If it is no name of a model that they may know, or the model has no such version.
+        ScopeMissing
+            If they may not do this with the model.
         """
         if version not in (None, VERSION):
             raise ModelNotFound(f"a model has the version {VERSION} and no other")
         try:
-            return self.aliases.resolve(name)
+            return model_named(self.aliases, name, principal, scope)
         except BadDigest as error:
             raise ModelNotFound("a model is named by its digest, or by an alias") from error
 

@@ -67,8 +67,7 @@ def repository_routes(parts: Parts) -> Blueprint:
             ):
                 raise MalformedRequest("a model is its file: no parameters and no files are taken")
             principal = raw.principal
-        digest = parts.digest_of(name)
-        principal.require(Scope.PREDICT, digest)
+        digest = parts.digest_of(name, principal, Scope.PREDICT)
         model = await parts.predictor.ready(digest)
         await parts.workers.warm(digest, model.record)
         return json_response({"name": name, "state": "READY"})
@@ -79,8 +78,7 @@ def repository_routes(parts: Parts) -> Blueprint:
         async with parts.bodies.open_raw(asked, MAX_BYTES, Scope.ADMIN) as raw:
             take_fields(_fields(raw.data), required={}, optional={"parameters": dict})
             principal = raw.principal
-        digest = parts.digest_of(name)
-        principal.require(Scope.ADMIN, digest)
+        digest = parts.digest_of(name, principal, Scope.ADMIN)
         await parts.known(digest)
         parts.workers.unload(digest)
         return json_response({"name": name, "state": "UNAVAILABLE"})
