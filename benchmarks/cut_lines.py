@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import random
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,7 @@ def upload_through_cuts(
 def token(server: Server) -> str:
     """Have a token minted that may upload."""
     asked = {"scopes": ["upload"], "_path": "/v1/tokens", "_ts": int(time.time())}
+    asked["_nonce"] = secrets.token_urlsafe(16)
     status, body = server.ask("POST", "/v1/tokens", server.signed(asked))
     assert status == 200, body
     return str(json.loads(body)["token"])

@@ -8,6 +8,7 @@ The client can only set headers, so a signed call makes a bearer token first.
 """
 
 import os
+import secrets
 import ssl
 import time
 from pathlib import Path
@@ -28,6 +29,7 @@ def bearer() -> dict[str, str]:
         "scopes": ["predict", "read"],
         "_path": "/v1/tokens",
         "_ts": int(time.time()),
+        "_nonce": secrets.token_urlsafe(16),
     }
     signed = itsdangerous.Serializer(os.environ["SIGNING_TOKEN"]).dumps(payload)
     trust = ssl.create_default_context(cafile=CA_FILE)

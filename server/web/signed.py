@@ -117,9 +117,12 @@ class SignedBodies:
         *scopes: Scope,
         parse: Parse = parse_fields,
         bound: bool = False,
+        once: bool = False,
         hashed: bool = False,
     ) -> AsyncIterator[JsonBody]:
         """Hold the fields of a JSON body; its room counts as taken while the block runs.
+
+        What must count `once` holds a nonce, in every dialect that signs.
 
         Raises
         ------
@@ -137,7 +140,9 @@ class SignedBodies:
         def opened() -> tuple[Payload, Digest | None]:
             text = held.take()
             digest = Digest(hashlib.sha256(text).digest()) if hashed else None
-            return self._payload(text, asked.path, parse=parse, bound=bound), digest
+            payload = self._payload(text, asked.path, parse=parse, bound=bound or once)
+            _check_once(payload.nonce, once=once)
+            return payload, digest
 
         pieces = limited(asked.stream_body, max_bytes)
         with await self._memory.read(pieces, asked.caller) as held:
@@ -158,6 +163,7 @@ class SignedBodies:
         max_bytes: int,
         *scopes: Scope,
         options: Collection[str] = (),
+        once: bool = False,
     ) -> AsyncIterator[RawBody]:
         """Hold a body that is no JSON; otherwise as `open`.
 
@@ -176,12 +182,12 @@ class SignedBodies:
             with await self._memory.read(body, asked.caller) as held:
                 yield RawBody(caller.principal, held.take(), body.digest, fields)
             return
-        streamed, digest = await self._by_header(asked, max_bytes, scopes)
+        streamed, digest = await self._by_header(asked, max_bytes, scopes, once=once)
         with await self._memory.read(streamed.chunks, asked.caller) as held:
             yield RawBody(streamed.principal, held.take(), digest, streamed.fields)
 
     async def _by_header(
-        self, asked: StreamedRequest, max_bytes: int, scopes: Collection[Scope]
+        self, asked: StreamedRequest, max_bytes: int, scopes: Collection[Scope], *, once: bool
     ) -> tuple[StreamedBody, Digest]:
         """Open the header `Signed-Request`; return the body to come, and what it hashes to."""
         signed = open_header(
@@ -191,6 +197,7 @@ class SignedBodies:
             now=time.time(),
             max_age_s=self._callers.max_age_s,
         )
+        _check_once(signed.nonce, once=once)
         principal = await self._callers.by_key(
             signed.key,
             asked.stream_body.declared or 0,
@@ -205,7 +212,7 @@ class SignedBodies:
 
     @asynccontextmanager
     async def open_stream(
-        self, asked: StreamedRequest, max_bytes: int, *scopes: Scope
+        self, asked: StreamedRequest, max_bytes: int, *scopes: Scope, once: bool = False
     ) -> AsyncIterator[StreamedBody]:
         """Give a body piece by piece, which fails at its end if it is not the one signed.
 
@@ -220,7 +227,7 @@ class SignedBodies:
             body = caller.body(asked.stream_body, max_bytes)
             yield StreamedBody(caller.principal, body, expected, query_fields(asked))
             return
-        streamed, _ = await self._by_header(asked, max_bytes, scopes)
+        streamed, _ = await self._by_header(asked, max_bytes, scopes, once=once)
         yield streamed
 
     async def _off_the_loop(self, held: HeldBody, work: Callable[[], T]) -> T:
@@ -238,6 +245,21 @@ class SignedBodies:
             max_age_s=self._callers.max_age_s,
             parse=parse,
             bound=bound,
+        )
+
+
+def _check_once(nonce: str | None, *, once: bool) -> None:
+    """Pass when a payload of dialect 1 counts once, where it must.
+
+    Raises
+    ------
+    MalformedRequest
+        If it could be sent again, under another method too: what it signs names none.
+    """
+    if once and nonce is None:
+        raise MalformedRequest(
+            "on this path a payload of dialect 1 holds `_nonce` beside `_path` and `_ts`: a text "
+            "that was not used before"
         )
 
 

@@ -347,6 +347,11 @@ def sign_payload(fields: Any, *, token: str = TOKEN) -> str:
     return signed if isinstance(signed, str) else signed.decode()
 
 
+def once_at(path: str) -> dict[str, Any]:
+    """Return the fields that bind a payload of dialect 1 to a path, a time and one use."""
+    return {"_path": path, "_ts": time.time(), "_nonce": secrets.token_urlsafe(16)}
+
+
 def sign_text(text: str | bytes, *, token: str = TOKEN) -> bytes:
     """Sign a payload whose JSON was written by hand."""
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")

@@ -29,6 +29,7 @@ from tests.flows.running import (
     file_part,
     form,
     multipart,
+    once_at,
     problem_of,
     sign_file,
     sign_payload,
@@ -605,7 +606,7 @@ def test_a_token_mints_no_other(server: Server) -> None:
 
 
 def test_a_token_may_be_minted_the_old_way(server: Server, noise: Noise) -> None:
-    fields = {"scopes": ["register"], "_path": "/v1/tokens", "_ts": time.time()}
+    fields = {"scopes": ["register"]} | once_at("/v1/tokens")
     token = server.post_signed("/v1/tokens", fields).json()["token"]
     assert by_token(server, token, digest_of(noise(8))).status_code == 200
     unbound = server.post_signed("/v1/tokens", {"scopes": ["register"]})

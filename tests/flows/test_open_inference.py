@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import struct
-import time
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from server.audio.feature_names import FEATURE_NAMES
 from tests.flows.conftest import TinyModels
 from tests.flows.messages import with_token
-from tests.flows.running import Server, difference, sign_payload, wait_until
+from tests.flows.running import Server, difference, once_at, sign_payload, wait_until
 from tests.flows.tensors import TOKENS
 
 gevent_ssl = pytest.importorskip("gevent.ssl", reason="needs the test extra")
@@ -59,7 +58,7 @@ def rows(server: Server, tiny: TinyModels) -> str:
 
 
 def mint(server: Server, *scopes: str, **more: Any) -> Headers:
-    fields = {"scopes": list(scopes), "_path": "/v1/tokens", "_ts": int(time.time())} | more
+    fields = {"scopes": list(scopes)} | once_at("/v1/tokens") | more
     answer = server.post("/v1/tokens", sign_payload(fields))
     assert answer.status_code == 200, answer.text
     return {"Authorization": f"Bearer {answer.json()['token']}"}

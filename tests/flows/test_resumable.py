@@ -16,6 +16,7 @@ from tests.flows.messages import key, sign, write_keys
 from tests.flows.running import (
     Server,
     digest_of,
+    once_at,
     problem_of,
     sign_payload,
     wait_until,
@@ -38,7 +39,7 @@ def settings() -> dict[str, str]:
 
 
 def mint(server: Server, *scopes: str, **more: Any) -> Headers:
-    fields = {"scopes": list(scopes), "_path": "/v1/tokens", "_ts": int(time.time())} | more
+    fields = {"scopes": list(scopes)} | once_at("/v1/tokens") | more
     answer = server.post("/v1/tokens", sign_payload(fields))
     assert answer.status_code == 200, answer.text
     return {

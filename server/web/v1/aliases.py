@@ -55,7 +55,7 @@ def alias_changes(aliases: Aliases, bodies: SignedBodies, once: Once) -> Bluepri
 
     @bp.put("/v1/aliases/<name>")
     async def put(name: str) -> Response:
-        async with bodies.open(_asked(), _MAX_BYTES, Scope.ADMIN, bound=True) as opened:
+        async with bodies.open(_asked(), _MAX_BYTES, Scope.ADMIN, once=True) as opened:
             wanted = take(opened.fields, AliasTarget)
         digest, principal = Digest.parse(wanted.digest), opened.principal
         principal.require(Scope.ADMIN, digest)
@@ -68,7 +68,7 @@ def alias_changes(aliases: Aliases, bodies: SignedBodies, once: Once) -> Bluepri
 
     @bp.post("/v1/aliases/<name>/rollback")
     async def roll_back(name: str) -> Response:
-        async with bodies.open(_asked(), _MAX_BYTES, Scope.ADMIN, bound=True) as opened:
+        async with bodies.open(_asked(), _MAX_BYTES, Scope.ADMIN, once=True) as opened:
             take_fields(opened.fields, required={})
         found = alias_named(aliases, name, opened.principal, Scope.ADMIN)
         opened.principal.require(Scope.ADMIN, found.previous)
@@ -81,7 +81,7 @@ def alias_changes(aliases: Aliases, bodies: SignedBodies, once: Once) -> Bluepri
 
     @bp.delete("/v1/aliases/<name>")
     async def remove(name: str) -> Response:
-        async with bodies.open_raw(_asked(), 0, Scope.ADMIN) as raw:
+        async with bodies.open_raw(_asked(), 0, Scope.ADMIN, once=True) as raw:
             take_fields(raw.fields, required={})
         alias_named(aliases, name, raw.principal, Scope.ADMIN)
         await aliases.remove(name, seen=_seen(is_required=True))

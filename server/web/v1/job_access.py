@@ -54,7 +54,7 @@ class JobAccess:
         ScopeMissing
             If they may not predict.
         """
-        async with self._bodies.open_raw(asked(), 0, Scope.PREDICT) as raw:
+        async with self._bodies.open_raw(asked(), 0, Scope.PREDICT, once=True) as raw:
             return raw.principal, raw.fields
 
     async def job(self, name: str, principal: Principal) -> Job:

@@ -152,7 +152,7 @@ def change_routes(models: Models, bodies: SignedBodies) -> Blueprint:
 
     @bp.patch("/v1/models/<name>")
     async def change(name: str) -> Response:
-        async with bodies.open(_asked(), _MAX_BYTES, Scope.ADMIN, bound=True) as opened:
+        async with bodies.open(_asked(), _MAX_BYTES, Scope.ADMIN, once=True) as opened:
             wanted = take(opened.fields, ModelChange)
         digest = model_named(models.aliases, name, opened.principal, Scope.ADMIN)
         switching = enabling if wanted.state == "enabled" else _disabling(wanted.reason)
@@ -168,7 +168,7 @@ def change_routes(models: Models, bodies: SignedBodies) -> Blueprint:
 
     @bp.delete("/v1/models/<name>")
     async def remove(name: str) -> Response:
-        async with bodies.open_raw(_asked(), 0, Scope.ADMIN) as raw:
+        async with bodies.open_raw(_asked(), 0, Scope.ADMIN, once=True) as raw:
             take_fields(raw.fields, required={})
         digest = model_named(models.aliases, name, raw.principal, Scope.ADMIN)
         gone = removing(digest, at=time.time(), by=actor())

@@ -44,8 +44,8 @@ _SCHEMES = {
         "type": "apiKey",
         "in": "header",
         "name": "Signed-Request",
-        "description": "itsdangerous: the digest of the body, the path and the time. JSON bodies "
-        "carry their signature behind them instead.",
+        "description": "itsdangerous: the digest of the body, the path and the time, and a nonce "
+        "where something changes. JSON bodies carry their signature behind them instead.",
     },
     "bearer": {"type": "http", "scheme": "bearer", "description": "Minted by POST /v1/tokens."},
 }

@@ -198,7 +198,7 @@ def _add_parts(bp: Blueprint, resumable: Resumable, bodies: SignedBodies) -> Non
 
     @bp.delete("/v1/uploads/<upload>")
     async def terminate(upload: str) -> Response:
-        async with bodies.open_stream(_asked(), 0, Scope.UPLOAD) as body:
+        async with bodies.open_stream(_asked(), 0, Scope.UPLOAD, once=True) as body:
             await _nothing(body)
             partial = partials.find(upload, body.principal.key_id)
             async with partials.holding(partial):

@@ -31,7 +31,7 @@ def token_routes(
     @bp.post("/v1/tokens")
     async def mint() -> Response:
         asked = cast(StreamedRequest, request)
-        async with bodies.open(asked, _MAX_BYTES, bound=True) as opened:
+        async with bodies.open(asked, _MAX_BYTES, once=True) as opened:
             wanted = take(opened.fields, TokenRequest)
         if opened.principal.dialect is Dialect.BEARER:
             raise ScopeMissing("a bearer token mints no other: sign the call", scope="sign")
