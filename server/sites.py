@@ -85,7 +85,7 @@ def _api(
     callers = _callers(settings, ports, repository, tokens)
     memory = BodyMemory(settings.max_body_memory)
     bodies = SignedBodies(callers, memory)
-    audit = Audit(repository.engine)
+    audit, receipts = Audit(repository.engine), Receipts(ports.identity)
     once = Once(KeptAnswers(repository.engine, ports.identity.secret(SEALING)))
     predictor, most = inference.predictor, settings.max_prediction_bytes
 
@@ -105,10 +105,10 @@ def _api(
             contracts=inference.contracts,
         ),
         compat.upload_routes(repository.staging, callers=callers, sweeper=repository.sweeper),
-        compat.prediction_routes(predictor, bodies, max_bytes=most),
+        compat.prediction_routes(predictor, bodies, receipts, max_bytes=most),
         v1_prediction_routes(
             Predictions(predictor, repository.aliases, bodies, inference.contracts, max_bytes=most),
-            Receipts(ports.identity),
+            receipts,
         ),
         frontend_routes(predictor, inference.contracts, bodies, max_bytes=most),
         *_models(repository, inference, bodies, once),
@@ -116,6 +116,7 @@ def _api(
         *v2_routes(
             V2Parts(repository.registry, repository.aliases, predictor, inference.workers, bodies),
             memory,
+            receipts,
             state,
             max_bytes=most,
         ),

@@ -7,7 +7,8 @@
                    POST /uploadmodel         multipart, one signed file: registers and stores it
                    POST /nodemodeluploads    the same under its other name, 1 to 12 files
                    GET  /hashmodels          sweeps, and says what that very sweep promoted
-                   POST /prediction          signed {"model_hash", "ext"?, "data", "csv"?}
+                   POST /prediction          signed {"model_hash", "ext"?, "data", "csv"?}; with
+                                             ?receipt=1 a receipt goes with the answer
     upload port    GET  /test
                    POST /nodemodeluploads    multipart, 1 to 12 files, unsigned: a sweep judges them
 """
@@ -40,6 +41,7 @@ from server.web.connection import StreamedRequest
 from server.web.direct import DirectRoutes
 from server.web.multipart import MAX_FILES
 from server.web.problems import json_response
+from server.web.receipts import Receipts, is_wanted
 from server.web.signed import SignedBodies
 from server.web.uploads import plain_files, signed_files
 
@@ -158,7 +160,7 @@ def upload_routes(staging: Staging, *, callers: Callers | None, sweeper: Sweeper
 
 
 def prediction_routes(
-    predictor: Predictor, bodies: SignedBodies, *, max_bytes: int
+    predictor: Predictor, bodies: SignedBodies, receipts: Receipts, *, max_bytes: int
 ) -> DirectRoutes:
     """Build the prediction."""
     routes = DirectRoutes("prediction", predictor.check_room)
@@ -166,8 +168,10 @@ def prediction_routes(
     @routes.post("/prediction")
     async def predict(asked: StreamedRequest) -> Response:
         predictor.check_room(asked.caller)
-        parse = partial(parse_fields, raw=_BASE64_FIELDS)
-        async with bodies.open(asked, max_bytes, Scope.PREDICT, parse=parse) as opened:
+        parse, is_receipt = partial(parse_fields, raw=_BASE64_FIELDS), is_wanted(asked)
+        async with bodies.open(
+            asked, max_bytes, Scope.PREDICT, parse=parse, hashed=is_receipt
+        ) as opened:
             fields = take_fields(
                 opened.fields,
                 required={"model_hash": str, "data": str},
@@ -183,7 +187,12 @@ def prediction_routes(
             model = await predictor.ready(digest)
             asker = asker_of(asked, opened.principal)
             prediction = await predictor.predict_sound(model, sound, asker=asker)
-        return _told(json_response({"array": prediction.array}), model.digest, prediction)
+        response = _told(json_response({"array": prediction.array}), model.digest, prediction)
+        if not is_receipt or opened.digest is None:
+            return response
+        return await receipts.add(
+            response, model, given=opened.digest, csv=sound.csv, prediction=prediction
+        )
 
     return routes
 

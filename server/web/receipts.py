@@ -2,7 +2,8 @@
 
 ::
 
-    POST .../predictions?receipt=1                     the answer carries `Prediction-Receipt`
+    POST .../predictions?receipt=1                     the answer carries `Prediction-Receipt`,
+    POST /prediction?receipt=1, /v2/.../infer?receipt=1    and theirs do
     GET  /.well-known/spectrogrampredictor-receipts    the public key, as a JWK set
 """
 
@@ -12,14 +13,17 @@ from datetime import UTC, datetime
 from quart import Blueprint, Response
 
 from server.digest import Digest
+from server.errors import MalformedRequest
 from server.inference.prediction import Prediction
 from server.inference.predictor import ReadyModel
 from server.signing.encoding import canonical_json
 from server.signing.identity import Identity
 from server.signing.receipts import Claims, issue
+from server.web.connection import StreamedRequest
 from server.web.problems import json_response
 
 HEADER = "Prediction-Receipt"
+OPTION = "receipt"
 
 
 def receipt_routes(identity: Identity) -> Blueprint:
@@ -31,6 +35,22 @@ def receipt_routes(identity: Identity) -> Blueprint:
         return json_response({"keys": [identity.jwk]}, media_type="application/jwk-set+json")
 
     return bp
+
+
+def is_wanted(asked: StreamedRequest) -> bool:
+    """Tell whether a request asks for a receipt; the query need not be signed for it.
+
+    Raises
+    ------
+    MalformedRequest
+        If it says so in another way than `receipt=1`.
+    """
+    values = asked.args.getlist(OPTION) if asked.query_string else []
+    if len(values) > 1:
+        raise MalformedRequest(f"the query names `{OPTION}` twice")
+    if values and values[0] not in ("0", "1"):
+        raise MalformedRequest(f"`{OPTION}` is 1 or 0")
+    return values == ["1"]
 
 
 class Receipts:

@@ -17,9 +17,12 @@ from server.signing.receipts import verify_receipt
 from tests.flows.conftest import TinyModels
 from tests.flows.messages import key, pair, send, with_token, write_keys
 from tests.flows.running import (
+    FORM_TYPE,
     Server,
     difference,
     digest_of,
+    file_part,
+    multipart,
     probabilities,
     problem_of,
     sign_payload,
@@ -158,6 +161,81 @@ def test_the_old_way_gets_receipts_too(server: Server, hosted: str, short_wav: b
         path = path_of(hosted) + "?receipt=1"
         answer = http.post(path, content=short_wav, headers=headers)
     assert stated(server, answer)["input"] == digest_of(short_wav)
+
+
+@pytest.mark.parametrize("old_way", [False, True])
+def test_the_original_path_gives_receipts(
+    server: Server, hosted: str, tiny: TinyModels, short_wav: bytes, old_way: bool
+) -> None:
+    csv = (",".join(FEATURE_NAMES) + "\n" + ",".join(map(repr, tiny.row)) + "\n").encode()
+    fields = {"model_hash": hosted, "data": base64.b64encode(short_wav).decode()}
+    fields["csv"] = base64.b64encode(csv).decode()
+    sent = (sign_payload(fields) if old_way else json.dumps(fields)).encode()
+    if old_way:
+        answer = server.post("/prediction?receipt=1", sent)
+    else:
+        answer = send(server, "/prediction", sent, ALL, query="receipt=1")
+    claims = stated(server, answer)
+    assert probabilities(answer)
+    assert (claims["input"], claims["csv"]) == (digest_of(sent), digest_of(csv))
+    assert (claims["output"], claims["model"]) == (digest_of(answer.content), hosted)
+    assert claims["window"] == answer.headers["Prediction-Window"]
+
+
+def infer(server: Server, digest: str, sent: dict[str, Any], query: str) -> httpx.Response:
+    return send(server, f"/v2/models/{digest}/infer", sent, ALL, query=query)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_open_inference_protocol_gives_receipts(
+    server: Server, hosted: str, short_wav: bytes, count: int
+) -> None:
+    sounds: dict[str, Any] = {"name": "audio", "shape": [count], "datatype": "BYTES"}
+    sounds |= {"parameters": {"content_type": "base64"}}
+    sounds |= {"data": [base64.b64encode(short_wav).decode()] * count}
+    sent = {"inputs": [sounds]}
+    answer = infer(server, hosted, sent, "receipt=1")
+    claims, told = stated(server, answer), answer.json()["parameters"]
+    assert claims["input"] == digest_of(json.dumps(sent).encode())
+    assert claims["output"] == digest_of(answer.content)
+    assert (claims["model"], claims["window"]) == (hosted, told["window"])
+    assert ", ".join(claims["frontends"]) == told["frontends"]
+    assert "Prediction-Receipt" not in infer(server, hosted, sent, "").headers
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_tensors_of_the_open_inference_protocol_get_receipts(
+    server: Server, rows: str, binary: bool
+) -> None:
+    inputs = [
+        {"name": name, "shape": [1, 58], "datatype": "FP32", "data": [0.5] * 58}
+        for name in ("one", "two")
+    ]
+    sent = {"inputs": inputs, "parameters": {"binary_data_output": binary}}
+    answer = infer(server, rows, sent, "receipt=1")
+    claims = stated(server, answer)
+    assert (claims["output"], claims["window"]) == (digest_of(answer.content), None)
+
+
+@pytest.mark.parametrize("query", ["receipt=yes", "receipt=1&receipt=1"])
+def test_who_asks_for_a_receipt_in_another_way_is_told(
+    server: Server, hosted: str, query: str
+) -> None:
+    body = {"model_hash": hosted, "data": ""}
+    assert problem_of(send(server, "/prediction", body, ALL, query=query), 400)
+    assert infer(server, hosted, {"inputs": []}, query).status_code == 400
+
+
+def test_where_there_is_no_receipt_who_asks_is_told(
+    server: Server, hosted: str, short_wav: bytes
+) -> None:
+    form = multipart(file_part(short_wav, field="sound"))
+    refused = send(server, path_of(hosted), form, ALL, query="receipt=1", content_type=FORM_TYPE)
+    assert problem_of(refused, 400) == "malformed-request"
+    query = "task=midi&receipt=1"
+    refused = send(server, "/v1/jobs", short_wav, ALL, query=query, content_type=WAV)
+    assert problem_of(refused, 400) == "malformed-request"
+    assert "receipt" in refused.json()["detail"]
 
 
 def test_nobody_gets_a_receipt_who_asks_for_none(

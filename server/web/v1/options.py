@@ -17,9 +17,10 @@ from typing import Any
 
 from server.errors import MalformedRequest, UnusableInput
 from server.web.connection import StreamedRequest
+from server.web.receipts import OPTION, is_wanted
 from server.web.v1.schemas import number
 
-NAMES = frozenset({"receipt", "top", "features"})
+NAMES = frozenset({OPTION, "top", "features"})
 WINDOWS = "windows"
 _MIDDLE, _MEAN = "middle", "mean"
 WINDOWS_VALUES = (_MIDDLE, _MEAN)
@@ -97,7 +98,7 @@ def options_of(asked: StreamedRequest) -> Options:
             raise MalformedRequest(f"the query names `{name}` twice")
     given = {name: values[0] for name, values in found.items()}
     return Options(
-        *(_flag(given, "receipt"), number(given, "top", MAX_TOP), _flag(given, "features")),
+        *(is_wanted(asked), number(given, "top", MAX_TOP), _flag(given, "features")),
         names_windows=WINDOWS in asked.args,
     )
 

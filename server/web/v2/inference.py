@@ -5,11 +5,13 @@
     POST /v2/models/{name}[/versions/1]/infer
 
 A call of several rows takes one place among the predictions; its rows run in batches, with those of
-others. Sounds are prepared one after the other: each takes as long as a call of its own.
+others. Sounds are prepared one after the other: each takes as long as a call of its own. With
+`?receipt=1` a receipt goes with the answer.
 """
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from quart import Response
@@ -17,12 +19,14 @@ from quart import Response
 from server.errors import WorkerFailed
 from server.inference.admission import Asker
 from server.inference.frames import Part
+from server.inference.prediction import Prediction
 from server.inference.predictor import ReadyModel
 from server.signing.principal import Scope
 from server.web.body import BodyMemory
 from server.web.callers import asker_of
 from server.web.connection import StreamedRequest
 from server.web.direct import DirectRoutes
+from server.web.receipts import Receipts, is_wanted
 from server.web.v2.answers import Output, answer, chosen
 from server.web.v2.inflate import plain
 from server.web.v2.metadata import outputs_of
@@ -31,7 +35,31 @@ from server.web.v2.requests import HEADER, Given, read_call
 from server.web.v2.rows import are_sounds, rows_of, sounds_of
 
 
-def inference_routes(parts: Parts, memory: BodyMemory, *, max_bytes: int) -> DirectRoutes:
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What came of a call.
+
+    Attributes
+    ----------
+    outputs : dict
+        By their names.
+    told : dict
+        What the answer says beside them.
+    csv : bytes
+        The feature row of a call of one sound.
+    prediction : Prediction or None
+        What was made of its sounds.
+    """
+
+    outputs: dict[str, Output]
+    told: dict[str, Any] = field(default_factory=dict)
+    csv: bytes = b""
+    prediction: Prediction | None = None
+
+
+def inference_routes(
+    parts: Parts, memory: BodyMemory, receipts: Receipts, *, max_bytes: int
+) -> DirectRoutes:
     """Build the route.
 
     Parameters
@@ -40,6 +68,8 @@ def inference_routes(parts: Parts, memory: BodyMemory, *, max_bytes: int) -> Dir
         Know the models and run them.
     memory : BodyMemory
         Holds bodies that were inflated.
+    receipts : Receipts
+        Signs answers.
     max_bytes : int
         Largest body, as sent and inflated.
     """
@@ -60,6 +90,7 @@ def inference_routes(parts: Parts, memory: BodyMemory, *, max_bytes: int) -> Dir
 
     async def _infer(asked: StreamedRequest, name: str, version: str | None) -> Response:
         check_room(asked.caller, name)
+        is_receipt = is_wanted(asked)
         async with (
             parts.bodies.open_raw(asked, max_bytes, Scope.PREDICT) as raw,
             plain(asked, raw.data, memory, max_bytes) as body,
@@ -70,41 +101,45 @@ def inference_routes(parts: Parts, memory: BodyMemory, *, max_bytes: int) -> Dir
             wanted = chosen(call, [tensor.name for tensor in outputs_of(model)])
             asker = asker_of(asked, raw.principal)
             run = _of_sounds if are_sounds(model, call.inputs) else _of_tensors
-            outputs, told = await run(parts, model, call.inputs, asker)
-            return await answer(name, call, outputs, wanted, _described(model) | told)
+            answered = await run(parts, model, call.inputs, asker)
+            told = _described(model) | answered.told
+            response = await answer(name, call, answered.outputs, wanted, told)
+        if not is_receipt:
+            return response
+        return await receipts.add(
+            response, model, given=raw.digest, csv=answered.csv, prediction=answered.prediction
+        )
 
     return routes
 
 
-Answered = tuple[dict[str, Output], dict[str, Any]]
-
-
 async def _of_sounds(
     parts: Parts, model: ReadyModel, inputs: Sequence[Given], asker: Asker
-) -> Answered:
-    made = [
-        await parts.predictor.predict_sound(model, sound, asker=asker)
-        for sound in sounds_of(inputs)
-    ]
+) -> _Answered:
+    sounds = sounds_of(inputs)
+    made = [await parts.predictor.predict_sound(model, sound, asker=asker) for sound in sounds]
     name, labels = model.binding["output"], model.binding["labels"]
     numbers = array("f", [value for one in made for value in one.array[0]])
     output = Output(name, (len(made), len(labels)), numbers.tobytes(), labels)
     told: dict[str, Any] = {"frontends": ", ".join(made[0].frontends)}
     told["window"] = "; ".join(one.window for one in made)
     told["saturated"] = any(one.saturated for one in made)
-    return {name: output}, told
+    csv = sounds[0].csv if len(sounds) == 1 else b""
+    return _Answered({name: output}, told, csv, replace(made[0], window=told["window"]))
 
 
 async def _of_tensors(
     parts: Parts, model: ReadyModel, inputs: Sequence[Given], asker: Asker
-) -> Answered:
+) -> _Answered:
     rows = rows_of(inputs, model.binding["inputs"])
     answers = await parts.predictor.predict_rows(model, rows, asker=asker)
     named = [{part.name: part for part in outputs} for outputs in answers]
-    return {
-        tensor.name: _joined([_found(row, tensor.name) for row in named], model)
-        for tensor in outputs_of(model)
-    }, {}
+    return _Answered(
+        {
+            tensor.name: _joined([_found(row, tensor.name) for row in named], model)
+            for tensor in outputs_of(model)
+        }
+    )
 
 
 def _found(row: dict[str, Part], name: str) -> Part:
