@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from server.known_secrets import is_known
+from server.signing.edwards import is_public_key
 from server.signing.keyring import TOKEN_ID, Algorithm, Key, KeyRing
 from server.signing.principal import Grants, Limits, Scope
 
@@ -193,6 +194,8 @@ def _material(text: object, algorithm: Algorithm, where: str) -> bytes:
     if algorithm is Algorithm.ED25519:
         if len(raw) != _PUBLIC_KEY_BYTES:
             raise KeyFault(f"{where} must be the 32 bytes of an Ed25519 public key")
+        if not is_public_key(raw):
+            raise KeyFault(f"{where} is no Ed25519 public key, or one that anybody signs for")
     elif len(raw) < MIN_SECRET_BYTES[algorithm]:
         raise KeyFault(f"{where} must have at least {MIN_SECRET_BYTES[algorithm]} bytes")
     elif is_known(raw):

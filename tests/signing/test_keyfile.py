@@ -21,6 +21,7 @@ from server.signing.keyedits import add_key, disable_key, new_material
 from server.signing.keyfile import KeyFault, KeyFile, parse_keys, read_keys
 from server.signing.keyring import PAYLOAD_SALT, Algorithm, Key, KeyRing
 from server.signing.principal import EVERYTHING, Dialect, Limits, Principal, Scope
+from tests.signing.messages import PUBLIC
 
 NOW = 1_800_000_000.0
 RAW = hashlib.sha256(b"a secret of these tests").digest()
@@ -79,7 +80,7 @@ def test_a_key_is_read_with_all_it_says() -> None:
 @pytest.mark.parametrize(
     ("entry", "raw"),
     [
-        ({"algorithm": "ed25519", "public_key": SECRET}, RAW),
+        ({"algorithm": "ed25519", "public_key": base64.b64encode(PUBLIC).decode()}, PUBLIC),
         ({"algorithm": "itsdangerous", "secret": TOKEN}, TOKEN.encode()),
         ({"algorithm": "hmac-sha256", "secret": SECRET}, RAW),
     ],
@@ -134,6 +135,13 @@ def test_a_key_of_another_form_is_told(changed: dict[str, Any], says: str) -> No
 def test_a_public_key_has_32_bytes() -> None:
     key = {"id": "a", "algorithm": "ed25519", "scopes": {}, "public_key": SECRET[:-4]}
     assert "32 bytes" in fault_of(text_of(key))
+
+
+@pytest.mark.parametrize("raw", [b"\1" + bytes(31), bytes(32), b"\2" + bytes(31)])
+def test_a_public_key_that_anybody_signs_for_is_told(raw: bytes) -> None:
+    public = base64.b64encode(raw).decode()
+    key = {"id": "a", "algorithm": "ed25519", "scopes": {}, "public_key": public}
+    assert "no Ed25519 public key" in fault_of(text_of(key))
 
 
 @pytest.mark.parametrize("name", ["id", "algorithm", "scopes"])
