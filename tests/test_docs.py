@@ -17,6 +17,7 @@ from server.settings import table
 from server.signing.keyring import Algorithm, Key, KeyRing
 from server.signing.message import Message, open_message
 from server.signing.payload import open_payload
+from server.signing.principal import Scope
 from server.signing.stream import StreamUnsigner
 from server.web.v1.operations import OPERATIONS
 
@@ -59,6 +60,18 @@ def test_every_described_operation_is_documented() -> None:
     text = re.sub(r"<\w+>", "<>", (DOCS / "routes.md").read_text())
     for one in OPERATIONS:
         assert f"`{one.method} {re.sub(r'{.*?}', '<>', one.path)}`" in text, one
+
+
+def test_every_scope_names_what_it_allows() -> None:
+    text = re.sub(r"<\w+>", "<>", (DOCS / "signing.md").read_text())
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| (.*) \|$", text, re.M))
+    assert set(Scope) <= set(rows)
+    for one in OPERATIONS:
+        path = re.sub(r"{.*?}", "<>", one.path)
+        below = re.match(r"/v1/(uploads|jobs)", path)
+        if one.scope is not None:
+            named = below[0] if below else f"`{one.method} {path}`"
+            assert named in rows[one.scope], one
 
 
 def test_the_test_vectors_of_the_signatures_hold() -> None:
