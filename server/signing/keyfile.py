@@ -14,6 +14,7 @@ A scope names patterns of model digests. The last four members of the first may 
 """
 
 import base64
+import codecs
 import json
 import logging
 import os
@@ -134,10 +135,14 @@ def parse_keys(text: bytes) -> list[Key]:
     KeyFault
         If it does not have the form that the module shows.
     """
+    if text.startswith(codecs.BOM_UTF8):
+        raise KeyFault("begins with a byte order mark: save it as UTF-8 without one")
     try:
-        listed = json.loads(text.decode(), object_pairs_hook=_unique)["keys"]
+        whole = json.loads(text.decode(), object_pairs_hook=_unique)
+        if whole.keys() != {"keys"} or not isinstance(listed := whole["keys"], list):
+            raise ValueError
         keys = [_key(entry, f"key {number}") for number, entry in enumerate(listed, 1)]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise KeyFault('is not JSON of the form {"keys": [...]}') from error
     ids = [key.id for key in keys]
     if twice := {name for name in ids if ids.count(name) > 1}:
@@ -162,7 +167,7 @@ def _key(entry: Mapping[str, Any], where: str) -> Key:
         raise KeyFault(f"{where}: the id {name} is the server's own")
     where = f"key {name}"
     if entry["algorithm"] not in set(Algorithm):
-        raise KeyFault(f"{where}: algorithm must be one of {sorted(Algorithm)}")
+        raise KeyFault(f"{where}: algorithm must be one of {', '.join(sorted(Algorithm))}")
     algorithm = Algorithm(entry["algorithm"])
     material = "public_key" if algorithm is Algorithm.ED25519 else "secret"
     if unknown := entry.keys() - _REQUIRED - _OPTIONAL - {material}:
@@ -205,7 +210,7 @@ def _material(text: object, algorithm: Algorithm, where: str) -> bytes:
 
 def _grants(scopes: object, where: str) -> Grants:
     if not isinstance(scopes, dict) or not scopes.keys() <= set(Scope):
-        raise KeyFault(f"{where} must be an object with members of {sorted(Scope)}")
+        raise KeyFault(f"{where} must be an object with members of {', '.join(sorted(Scope))}")
     for patterns in scopes.values():
         listed = isinstance(patterns, list) and all(isinstance(each, str) for each in patterns)
         if not listed or not all(map(PATTERN.fullmatch, patterns)):
@@ -226,8 +231,8 @@ def _instant(text: object, default: float, where: str) -> float:
     if text is None:
         return default
     try:
-        instant = datetime.fromisoformat(str(text))
-    except ValueError as error:
+        instant = datetime.fromisoformat(text)  # type: ignore[arg-type]  # TypeError is caught
+    except (ValueError, TypeError) as error:
         raise KeyFault(f"{where} must be an instant such as 2026-11-26T00:00:00Z") from error
     return instant.replace(tzinfo=instant.tzinfo or UTC).timestamp()
 

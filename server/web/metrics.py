@@ -167,6 +167,9 @@ class _Server(Collector):
             value = (state["feature_cache"] or {}).get(member, 0)
             yield CounterMetricFamily(f"{PREFIX}_{name}", text, value=value)
         yield from _certificate(state)
+        text = "1 when the file of keys cannot be used and the keys of before are kept."
+        failed = float(state["keys"]["fault"] is not None)
+        yield GaugeMetricFamily(f"{PREFIX}_keys_reload_failed", text, value=failed)
         walls = GaugeMetricFamily(
             f"{PREFIX}_sandbox", "1 at how good the sandbox is.", labels=["level"]
         )

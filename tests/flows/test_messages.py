@@ -457,6 +457,8 @@ def test_a_broken_file_keeps_the_keys_and_says_so(
     path.write_text("{")
     assert register(server, hmac_signer("one"), digest_of(noise(8))).status_code == 200
     assert "not JSON" in server.get("/readyz").json()["keys"]["fault"]
+    told = send(server, "/metrics", b"", hmac_signer("one"), method="GET").text
+    assert "spectrogrampredictor_keys_reload_failed 1.0" in told
     assert "keys not read again" in server.log()
     write_keys(path, key("two"))
     assert register(server, hmac_signer("one"), digest_of(noise(8))).status_code == 401

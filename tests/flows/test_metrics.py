@@ -109,6 +109,7 @@ def test_parts_say_how_they_are(server: Server, hosted: str) -> None:
     assert seen["models_loaded{}"] == 1
     assert seen["certificate_expiry_timestamp_seconds{}"] > 1_700_000_000
     assert seen["certificate_reload_failed{}"] == 0
+    assert seen["keys_reload_failed{}"] == 0
     level = server.get("/readyz").json()["sandbox"]
     assert seen[f"sandbox{{level={level}}}"] == 1
 

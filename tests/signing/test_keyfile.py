@@ -113,7 +113,7 @@ def test_a_file_without_keys_is_good() -> None:
         ({"public_key": SECRET}, "unknown members"),
         ({"surprise": 1}, "unknown members"),
         *(({"disabled": value}, "true or false") for value in (0, "no")),
-        *(({"not_after": text}, "instant") for text in ("soon", "2026-13-01", 5)),
+        *(({"not_after": text}, "instant") for text in ("soon", "2026-13-01", 5, 20271126)),
         ({"not_before": "x"}, "instant"),
         *(({"limits": value}, "an object") for value in (5, None, {"speed": 1})),
         *(
@@ -154,11 +154,23 @@ def test_a_key_without_what_it_must_hold_is_told(name: str) -> None:
     [
         *(b"", b"{", b"[]", b"5", b"null", b"\xff", b'{"key": []}', b'{"keys": 5}', b"[" * 100_000),
         text_of(GOOD | {"algorithm": []}),
+        *(b'{"keys": ""}', b'{"keys": {}}', b'{"keys": [], "surprise": 1}'),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_a_text_of_another_form_is_told(text: bytes) -> None:
     assert "is not JSON of the form" in fault_of(text)
+
+
+def test_a_byte_order_mark_is_told() -> None:
+    assert "byte order mark" in fault_of(b"\xef\xbb\xbf" + text_of(GOOD))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"algorithm": "rot13"}, {"scopes": {"fly": []}}, {"not_before": 20271126}]
+)
+def test_a_fault_speaks_the_language_of_the_file(changed: dict[str, Any]) -> None:
+    assert "<" not in fault_of(text_of(GOOD | changed))
 
 
 @pytest.mark.parametrize("entry", [5, "x", None, []])
