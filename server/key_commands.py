@@ -162,7 +162,8 @@ def verify_receipt(options: argparse.Namespace) -> int:
     """Print what a good receipt states; say what is wrong with another."""
     try:
         keys = json.loads(options.key.read_bytes())
-        stated = receipts.verify_receipt(options.receipt.read_text("ascii").strip(), keys)
+        text = options.receipt.read_bytes().decode("ascii", "replace")
+        stated = receipts.verify_receipt(text.strip(), keys)
         for name, path in (("output", options.answer), ("input", options.input)):
             if path is not None and sha256(path.read_bytes()).hexdigest() != stated[name]:
                 raise receipts.BadReceipt(f"{path} is not the {name} that the receipt states")
@@ -170,7 +171,7 @@ def verify_receipt(options: argparse.Namespace) -> int:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except (ValueError, RecursionError):
-        print("the files are no receipt and no public key", file=sys.stderr)
+        print(f"{options.key} is no public key in JSON", file=sys.stderr)
         return 2
     except receipts.BadReceipt as error:
         print(error, file=sys.stderr)

@@ -116,12 +116,17 @@ def _read(receipt: str, keys: Mapping[str, Any]) -> Receipt:
 
 def _public_key(keys: Mapping[str, Any], named: object) -> bytes:
     try:
-        (key,) = [key for key in keys.get("keys", [keys]) if key["kid"] == named]
+        # a set may hold keys of others, without a name, or one of them twice (RFC 7517 section 5)
+        key = next(key for key in keys.get("keys", [keys]) if _is_named(key, named))
         if (key["kty"], key["crv"]) == ("OKP", "Ed25519"):
             return _decode(key["x"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (StopIteration, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadReceipt(f"its key {named} is not among those given") from error
     raise BadReceipt(f"its key {named} is no Ed25519 key")
+
+
+def _is_named(key: object, name: object) -> bool:
+    return isinstance(key, Mapping) and "kid" in key and bool(key["kid"] == name)
 
 
 def _decode(text: str) -> bytes:

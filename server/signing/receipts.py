@@ -45,7 +45,8 @@ class Claims:
     model : str
         Digest of the model file.
     manifest : str or None
-        Digest of the model's manifest, as JSON without spaces and with sorted members.
+        Digest of the model's manifest, as JSON without spaces, with sorted members, and with
+        escapes for what is not ASCII.
     frontends : sequence of str
         What made the model's tensors.
     window : str or None
@@ -108,12 +109,17 @@ def verify_receipt(receipt: str, keys: Mapping[str, Any]) -> dict[str, Any]:
 
 def _public_key(keys: Mapping[str, Any], name: object) -> Ed25519PublicKey:
     try:
-        (key,) = [key for key in keys.get("keys", [keys]) if key["kid"] == name]
+        # a set may hold keys of others, without a name, or one of them twice (RFC 7517 section 5)
+        key = next(key for key in keys.get("keys", [keys]) if _is_named(key, name))
         if (key["kty"], key["crv"]) == ("OKP", "Ed25519"):
             return Ed25519PublicKey.from_public_bytes(_decode(key["x"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (StopIteration, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadReceipt(f"the key {name} of the receipt is not among those given") from error
     raise BadReceipt(f"the key {name} is no Ed25519 key")
+
+
+def _is_named(key: object, name: object) -> bool:
+    return isinstance(key, Mapping) and "kid" in key and bool(key["kid"] == name)
 
 
 def _decode(text: str) -> bytes:

@@ -65,6 +65,12 @@ def test_a_receipt_of_something_else_is_refused(
         verify_receipt(issue(identity, CLAIMS), keys(identity), **named)
 
 
+def test_a_set_may_hold_other_keys_and_one_twice(identity: Identity) -> None:
+    unnamed = {name: value for name, value in identity.jwk.items() if name != "kid"}
+    merged = {"keys": [unnamed, None, {"kty": "RSA", "kid": 5}, identity.jwk, identity.jwk]}
+    assert verify_receipt(issue(identity, CLAIMS), merged).model == CLAIMS.model
+
+
 def test_a_receipt_of_another_server_is_refused(identity: Identity, other: Identity) -> None:
     receipt = issue(other, CLAIMS)
     with pytest.raises(BadReceipt, match="not among those given"):

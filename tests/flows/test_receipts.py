@@ -289,6 +289,11 @@ def test_a_receipt_is_verified_without_a_server(
     assert refused.returncode == 1
     assert "changed" in refused.stderr
     assert verify(receipt=tmp_path / "nothing").returncode == 2
+    (tmp_path / "changed").write_bytes(b"\xc3\xa4" + files["receipt"])
+    assert verify(receipt=tmp_path / "changed").returncode == 1
+    (tmp_path / "key").write_bytes(b"-----BEGIN PUBLIC KEY-----")
+    assert (said := verify()).returncode == 2
+    assert "no public key in JSON" in said.stderr
 
 
 def test_a_key_that_others_may_read_keeps_the_server_from_starting(

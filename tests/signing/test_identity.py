@@ -188,5 +188,11 @@ def test_nothing_else_is_a_receipt(text: str) -> None:
         verify_receipt(text, {"keys": []})
 
 
+def test_a_set_may_hold_other_keys_and_one_twice(identity: Identity) -> None:
+    unnamed = {name: value for name, value in identity.jwk.items() if name != "kid"}
+    merged = {"keys": [unnamed, None, {"kty": "RSA", "kid": 5}, identity.jwk, identity.jwk]}
+    assert verify_receipt(issue(identity, CLAIMS), merged)["model"] == CLAIMS.model
+
+
 def test_two_answers_have_two_receipts(identity: Identity) -> None:
     assert issue(identity, CLAIMS) != issue(identity, replace(CLAIMS, output="44" * 32))
