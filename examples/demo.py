@@ -89,13 +89,20 @@ class DemoServer:
 
 def _sandbox(question: list[str]) -> dict[str, str]:
     """Return the setting that lets the demo's own model run on a machine without a sandbox."""
-    if "SANDBOX" in os.environ:
+    if "SANDBOX" in os.environ or not (missing := _refused(question, "on")):
         return {}
-    asked = subprocess.run(question, cwd=HERE.parent, capture_output=True, text=True, check=False)
-    if asked.returncode == 0:
-        return {}
-    print(f"  !!  {asked.stdout.strip()}: the demo's own model runs without one (SANDBOX=off)")
-    return {"SANDBOX": "off"}
+    setting = "off" if _refused(question, "partial") else "partial"
+    print(f"  !!  {missing}: the demo's own model runs with SANDBOX={setting}")
+    return {"SANDBOX": setting}
+
+
+def _refused(question: list[str], setting: str) -> str:
+    """Return why models are refused here under a setting; nothing where they are not."""
+    environment = os.environ | {"SANDBOX": setting}
+    asked = subprocess.run(
+        question, cwd=HERE.parent, env=environment, capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() if asked.returncode else ""
 
 
 def step(text: str) -> None:

@@ -243,7 +243,9 @@ async def find_sandbox(settings: Settings) -> Sandbox:
     if settings.sandbox == "off":
         return sandbox_level.OFF
     secrets = [settings.certs_dir / "server.key", Path(settings.database.split("///", 1)[1])]
-    return await sandbox_level.find(secrets)
+    secrets += [Path(settings.keys_file)] if settings.keys_file else []
+    needs_landlock = settings.sandbox != "partial"
+    return await sandbox_level.find(secrets, needs_landlock=needs_landlock)
 
 
 async def logged(work: Coroutine[Any, Any, None]) -> None:

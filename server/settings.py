@@ -17,7 +17,7 @@ WARN_TOKEN_BYTES = 32
 _MIB = 1 << 20
 _SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
 _PER_CORE = ("decoders", "job_workers")
-_SANDBOX = ("on", "off")
+_SANDBOX = ("on", "partial", "off")
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -201,7 +201,8 @@ class Settings:
     sandbox: str = _setting(
         "SANDBOX",
         "on",
-        "`off`: models run without one; `on`: they are refused where there is none.",
+        "`on`: models are refused where there is none; `partial`: they run without Landlock, too; "
+        "`off`: they run without any.",
     )
     run_as: str = _setting(
         "RUN_AS", "", "`uid:gid` to become for good, once ports and key are open; root only."

@@ -111,7 +111,7 @@ def test_a_file_of_tokens_that_everybody_may_open_is_refused(tmp_path: Path, mod
         ({"SIGNING_TOKEN": TOKEN, "DECODERS": "two"}, "DECODERS"),
         ({"SIGNING_TOKEN": TOKEN, "DATABASE_URL": "postgresql://x"}, "DATABASE_URL"),
         ({"SIGNING_TOKEN": TOKEN, "LOG_LEVEL": "LOUD"}, "LOG_LEVEL"),
-        ({"SIGNING_TOKEN": TOKEN, "SANDBOX": "maybe"}, "SANDBOX: one of on, off"),
+        ({"SIGNING_TOKEN": TOKEN, "SANDBOX": "maybe"}, "SANDBOX: one of on, partial, off"),
         ({"SIGNING_TOKEN": TOKEN, "DIALECT1_ENABLED": "prediction"}, "begin with a slash"),
         ({"SIGNING_TOKEN": TOKEN, "DIALECT1_UNTIL": "soon"}, "DIALECT1_UNTIL"),
         ({"SIGNING_TOKEN": TOKEN, "MODEL_MEMORY": "-1"}, "at least 0"),

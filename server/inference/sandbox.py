@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from server.inference import sandbox_landlock, sandbox_limits, sandbox_seccomp
-from server.inference.sandbox_calls import LOADING, RUNNING
+from server.inference.sandbox_calls import LOADING, READING, RUNNING
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +83,12 @@ def confined(told: Mapping[str, Any] | None) -> Iterator[None]:
         work = os.getcwd() if rights.writes else None
         sandbox_landlock.restrict(read=[*sandbox_landlock.libraries(), *rights.read], work=work)
     if rights.seccomp:
-        sandbox_seccomp.install(LOADING)
+        allowed = LOADING if rights.writes else READING
+        sandbox_seccomp.install(allowed, writes=rights.writes)
     try:
         yield
     finally:
         file_bytes = rights.file_bytes if rights.keeps_writing else 0
         sandbox_limits.bound_runs(memory_bytes=rights.memory_bytes, file_bytes=file_bytes)
         if rights.seccomp:
-            sandbox_seccomp.install(RUNNING)
+            sandbox_seccomp.install(RUNNING, writes=False)

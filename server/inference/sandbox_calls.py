@@ -1,12 +1,14 @@
 """Which system calls a sandboxed child may make, by name; and their numbers.
 
-Two lists: `RUNNING` holds once a child is warm and only computes, reads its socket and answers;
-`LOADING` holds while it loads and warms up, where Landlock says which files. What stands in neither
-is refused, whatever it is: sockets, programs, processes, signals to others, tracing, mounting,
-keys, io_uring and what a later kernel may bring.
+Three lists: `RUNNING` holds once a child is warm and only computes, reads its socket and answers;
+`READING` holds while it loads and warms up, where Landlock says which files; `LOADING` instead
+where the child may also write in its own folder. What stands in none is refused, whatever it is:
+sockets, programs, processes, signals to others, tracing, mounting, keys, io_uring and what a later
+kernel may bring.
 """
 
 import fcntl
+import os
 import platform
 import sys
 from collections.abc import Mapping
@@ -33,17 +35,16 @@ RUNNING = frozenset(
         *("getpid", "gettid", "uname", "getrandom"),
     }
 )
-LOADING = RUNNING | frozenset(
+READING = RUNNING | frozenset(
     {
         # files, as far as Landlock lets it
         *("open", "openat", "stat", "lstat", "newfstatat", "statx", "access", "faccessat"),
         *("faccessat2", "readlink", "readlinkat"),
         *("getdents", "getdents64", "getcwd", "statfs", "fstatfs", "fcntl", "ioctl", "dup"),
         *("dup2", "dup3", "fadvise64", "mincore"),
-        *("pwrite64", "preadv", "pwritev", "ftruncate", "fallocate", "fsync", "fdatasync"),
-        *("flock", "umask"),
-        *("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2"),
-        *("symlink", "symlinkat"),
+        *("preadv", "fsync", "fdatasync", "flock", "umask"),
+        # files that the parent opened to be written
+        "ftruncate",
         # new threads, and how many are worth it
         *("clone", "set_robust_list", "get_robust_list", "set_tid_address"),
         *("sched_setaffinity", "sched_getparam"),
@@ -58,6 +59,13 @@ LOADING = RUNNING | frozenset(
         *("seccomp",),
     }
 )
+LOADING = READING | frozenset(
+    {
+        *("pwrite64", "pwritev", "fallocate"),
+        *("mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "rename", "renameat", "renameat2"),
+        *("symlink", "symlinkat"),
+    }
+)
 # glibc falls back to older calls where these are unknown; the flags of clone3 lie in memory, where
 # no filter sees them
 UNKNOWN = frozenset({"clone3"})
@@ -65,6 +73,7 @@ UNKNOWN = frozenset({"clone3"})
 _CLONE_THREAD = 0x10000
 _CLONE_NEW = 0x7E020000  # every namespace
 _PR_SET_NAME, _PR_GET_NAME = 15, 16
+_OPEN_TO_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _TCGETS, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX = 0x5401, 0x541B, 0x5421, 0x5450, 0x5451
 
 
@@ -79,7 +88,7 @@ class Condition:
     equals : tuple of int
         Its values.
     needs, never : int
-        Without `equals`: a bit that must be set, and bits that must not.
+        Without `equals`: a bit that must be set, unless it is 0, and bits that must not.
     """
 
     argument: int
@@ -88,14 +97,20 @@ class Condition:
     never: int = 0
 
 
-def conditions(pid: int) -> Mapping[str, Condition]:
+def conditions(pid: int, *, writes: bool) -> Mapping[str, Condition]:
     """Return the calls that are allowed with some arguments only.
 
     Parameters
     ----------
     pid : int
         The process that will make them.
+    writes : bool
+        Whether files may be opened for more than reading.
     """
+    opens = {
+        "open": Condition(1, never=_OPEN_TO_WRITE),
+        "openat": Condition(2, never=_OPEN_TO_WRITE),
+    }
     duplicates = (fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC)
     flags = (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL)
     locks = (fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW)
@@ -107,6 +122,7 @@ def conditions(pid: int) -> Mapping[str, Condition]:
         "prctl": Condition(0, equals=(_PR_SET_NAME, _PR_GET_NAME)),
         "fcntl": Condition(1, equals=(*duplicates, *flags, *locks)),
         "ioctl": Condition(1, equals=(_TCGETS, _FIONREAD, _FIONBIO, _FIONCLEX, _FIOCLEX)),
+        **({} if writes else opens),
     }
 
 

@@ -3,9 +3,12 @@
 ::
 
     full      Landlock 4 or later and seccomp: nothing that was tried could be done
-    partial   seccomp and an older Landlock, or none: running models can do nothing, but a file that
-              is judged or loaded may reach other files of the server's user
-    none      no seccomp, or something could be done that must not: models are refused
+    partial   seccomp and an older Landlock; or seccomp alone, where an operator has said that this
+              will do: running models can do nothing, but a file that is judged or loaded may read
+              other files of the server's user
+    none      no seccomp, no Landlock, or something could be done that must not: models are refused
+
+Children stand behind what walls there are also where models are refused: sounds are decoded there.
 """
 
 import logging
@@ -39,7 +42,7 @@ class Sandbox:
     landlock : int
         Its version in this kernel; 0: there is none.
     seccomp : bool
-        Whether the kernel filters system calls.
+        Whether the kernel filters the system calls of children; False: they have no walls at all.
     wanted : bool
         False: an operator has said that models run without.
     reason : str
@@ -89,7 +92,7 @@ class Sandbox:
         artifact_bytes : int
             The largest that a file may become which the parent opened for it; 0: it writes none.
         """
-        if self.level == "none":
+        if not self.seccomp:
             return None
         return Rights(
             memory_bytes,
@@ -112,33 +115,37 @@ class Sandbox:
 OFF = Sandbox("none", wanted=False, reason="SANDBOX=off")
 
 
-async def find(secrets: Sequence[Path]) -> Sandbox:
+async def find(secrets: Sequence[Path], *, needs_landlock: bool = True) -> Sandbox:
     """Try the walls of this machine from inside a child process.
 
     Parameters
     ----------
     secrets : sequence of Path
         Files that the server can read and no child may.
+    needs_landlock : bool
+        False: an operator has said that the other walls will do.
     """
     landlock, seccomp = sandbox_landlock.version(), sandbox_seccomp.is_available()
     if not seccomp:
         return Sandbox("none", landlock, reason=f"no filter of system calls on {sys.platform}")
     rights = Rights(_MEMORY_BYTES, landlock=landlock > 0, seccomp=seccomp)
     try:
-        done = await _try(rights, secrets)
+        done, read = await _try(rights, secrets)
     except ServerError as error:
-        return Sandbox("none", landlock, seccomp, reason=f"it does not start: {error.detail}")
-    if done:
-        reason = f"a process inside could {', '.join(sorted(done))}"
-        return Sandbox("none", landlock, seccomp, reason=reason)
+        return Sandbox("none", reason=f"it does not start: {error.detail}")
+    could = f"a process inside could {', '.join(sorted(done | read))}"
+    if landlock == 0:
+        level: Level = "none" if done or needs_landlock else "partial"
+        return Sandbox(level, 0, seccomp, reason=f"this kernel has no Landlock: {could}")
+    if done or read:
+        return Sandbox("none", landlock, seccomp, reason=could)
     if landlock >= _FULL_SINCE:
         return Sandbox("full", landlock, seccomp)
-    reason = f"this kernel has Landlock {landlock}" if landlock else "this kernel has no Landlock"
-    return Sandbox("partial", landlock, seccomp, reason=reason)
+    return Sandbox("partial", landlock, seccomp, reason=f"this kernel has Landlock {landlock}")
 
 
-async def _try(rights: Rights, secrets: Sequence[Path]) -> set[str]:
-    """Return what a child behind these walls could do, other than what they cannot hold."""
+async def _try(rights: Rights, secrets: Sequence[Path]) -> tuple[set[str], set[str]]:
+    """Return what a child behind these walls could do, and what it could read while it loaded."""
     config = {"secrets": [str(path.resolve()) for path in secrets]}
     child = await Child.start(
         "server.inference.sandbox_child", config, timeout_s=_START_S, nice=0, rights=rights
@@ -148,7 +155,9 @@ async def _try(rights: Rights, secrets: Sequence[Path]) -> set[str]:
     finally:
         await child.end()
     loading, done = child.ready, {*running.fields["files"], *running.fields["calls"]}
-    return done.union(loading["calls"], loading["files"] if rights.landlock else ())
+    files = set(loading["files"])
+    read = {act for act in files if act.startswith("read ")}
+    return done.union(loading["calls"], files - read), read
 
 
 def report(sandbox: Sandbox) -> None:
@@ -160,7 +169,8 @@ def report(sandbox: Sandbox) -> None:
         _log.warning("sandbox is not whole", extra=fields | {"reason": sandbox.reason})
     elif sandbox.wanted:
         _log.error(
-            "no sandbox: models are refused; SANDBOX=off runs them without",
+            "no sandbox: models are refused; SANDBOX=%s runs them without",
+            "partial" if sandbox.seccomp and not sandbox.landlock else "off",
             extra=fields | {"reason": sandbox.reason},
         )
     else:

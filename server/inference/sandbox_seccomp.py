@@ -78,6 +78,8 @@ def _judge(condition: Condition) -> list[Step]:
             steps += _on(_EQUAL, value, [allow])
     else:
         steps += _on(_ANY_BIT, condition.never, [refuse])
+        if not condition.needs:
+            return [*steps, allow]
         steps += _on(_ANY_BIT, condition.needs, [allow])
     return [*steps, refuse]
 
@@ -90,8 +92,15 @@ def is_available() -> bool:
     return bool(ctypes.CDLL(None).syscall(number, _IS_KNOWN, 0, ctypes.byref(asked)) == 0)
 
 
-def install(allowed: frozenset[str]) -> None:
+def install(allowed: frozenset[str], *, writes: bool) -> None:
     """Let every thread of this process make some system calls only, for good.
+
+    Parameters
+    ----------
+    allowed : frozenset of str
+        Calls by name.
+    writes : bool
+        Whether they may open files for more than reading.
 
     Raises
     ------
@@ -100,7 +109,7 @@ def install(allowed: frozenset[str]) -> None:
     """
     if (numbering := machine()) is None:
         raise OSError("no table of system calls for this machine")
-    run_before_calls(program(allowed, conditions(os.getpid()), numbering), numbering)
+    run_before_calls(program(allowed, conditions(os.getpid(), writes=writes), numbering), numbering)
 
 
 def run_before_calls(steps: Sequence[Step], numbering: Machine) -> None:

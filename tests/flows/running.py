@@ -41,10 +41,17 @@ _DEFAULTS = {
 @functools.cache
 def sandbox() -> str:
     """Return what SANDBOX must be for models to run on this machine: `off` where it has none."""
-    found = subprocess.run(
-        [sys.executable, "-m", "server", "sandbox"], cwd=ROOT, capture_output=True, check=False
-    )
-    return "off" if found.returncode else "on"
+    for setting in ("on", "partial"):
+        found = subprocess.run(
+            [sys.executable, "-m", "server", "sandbox"],
+            cwd=ROOT,
+            env=os.environ | {"SANDBOX": setting},
+            capture_output=True,
+            check=False,
+        )
+        if found.returncode == 0:
+            return setting
+    return "off"
 
 
 def wait_until(condition: Callable[[], object], what: str, *, deadline_s: float = 30.0) -> None:

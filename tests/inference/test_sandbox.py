@@ -88,6 +88,17 @@ async def test_a_loading_child_can_start_threads_and_read_libraries_only(
     assert done(said) == FIRST
 
 
+async def test_without_landlock_a_loading_child_reads_but_changes_nothing(
+    secrets: list[str],
+) -> None:
+    filtered = replace(rights(), landlock=False)
+    async with started(secrets, filtered, early=True) as child:
+        said = child.ready["said"]
+    others = {"list /", "list the models"} | FIRST
+    assert {act for act in done(said) if not act.startswith("read ")} == others
+    assert f"read {secrets[0]}" in done(said)
+
+
 @needs_landlock
 async def test_a_child_that_may_write_does_so_in_its_own_folder_only(secrets: list[str]) -> None:
     async with started(secrets, rights(writes_bytes=MIB), early=True) as child:

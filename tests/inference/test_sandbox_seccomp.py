@@ -1,5 +1,6 @@
 """The filters of system calls (sandbox_seccomp.py, sandbox_calls.py), run as the kernel would."""
 
+import os
 import re
 import struct
 from collections.abc import Sequence
@@ -7,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from server.inference.sandbox_calls import LOADING, MACHINES, RUNNING, UNKNOWN, Machine, conditions
+from server.inference.sandbox_calls import (
+    LOADING,
+    MACHINES,
+    READING,
+    RUNNING,
+    UNKNOWN,
+    Machine,
+    conditions,
+)
 from server.inference.sandbox_seccomp import ALLOW, KILL, MISSING, REFUSE, Step, program
 
 PID = 4711
-CONDITIONS = conditions(PID)
+CONDITIONS, OF_READER = conditions(PID, writes=True), conditions(PID, writes=False)
 HEADERS = {
     "x86_64": Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
     "aarch64": Path("/usr/include/asm-generic/unistd.h"),
@@ -121,6 +130,20 @@ def test_an_argument_decides(
     machine: Machine, call: str, arguments: list[int], expected: int
 ) -> None:
     assert verdict(assembled(machine), machine.numbers[call], machine, arguments) == expected
+
+
+@both
+@pytest.mark.parametrize("call", ["open", "openat"])
+def test_a_child_that_does_not_write_opens_files_to_read_only(machine: Machine, call: str) -> None:
+    if (number := machine.numbers.get(call)) is None:
+        pytest.skip("this machine has no such call")
+    before = [0] if call == "open" else [0, 0]
+    reads, may_write = program(READING, OF_READER, machine), assembled(machine)
+    for flags in (os.O_RDONLY, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY):
+        assert verdict(reads, number, machine, [*before, flags]) == ALLOW
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_CREAT, os.O_RDONLY | os.O_TRUNC):
+        assert verdict(reads, number, machine, [*before, flags]) == REFUSE
+        assert verdict(may_write, number, machine, [*before, flags]) == ALLOW
 
 
 @both
