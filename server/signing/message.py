@@ -7,8 +7,9 @@
 
 One signature, one label, all six parameters in any order and nothing else. A message with a body
 covers seven components in this order: "@method" "@authority" "@path" "@query" "content-digest"
-"content-length" "content-type"; one without a body covers the first four. What is signed is the
-signature base:
+"content-length" "content-type"; one without a body covers the first four, and may say that its
+length is 0, as clients do by themselves (RFC 9110 section 8.6). What is signed is the signature
+base:
 
 ::
 
@@ -237,6 +238,7 @@ def _check_time(given: _Input, *, now: float, max_age_s: float) -> None:
 def _expected(message: Message, given: _Input) -> ContentDigest:
     if given.covered is not OF_REQUEST:
         return ContentDigest.parse(message.fields["content-digest"])
-    if message.fields.keys() & set(OF_BODY):
+    bodiless = message.fields.keys().isdisjoint(("content-digest", "content-type"))
+    if not bodiless or message.fields.get("content-length", "0") != "0":
         raise BadSignature("a body that is not covered")
     return NOTHING

@@ -216,6 +216,14 @@ def test_a_target_may_name_the_host_too(server: Server, noise: Noise, scheme: st
         assert connection.recv(12).split()[1] == b"200"
 
 
+@pytest.mark.parametrize("http2", [False, True])
+def test_a_post_without_a_body_is_taken_as_clients_send_it(server: Server, http2: bool) -> None:
+    request = sign(server, Request("POST", "", "/v1/uploads", body=None), ALL)
+    assert "content-length" not in request.headers  # httpx adds `Content-Length: 0`
+    request.headers |= {"Tus-Resumable": "1.0.0", "Upload-Length": "9"}
+    assert deliver(server, request, http2=http2).status_code == 201
+
+
 # once
 
 

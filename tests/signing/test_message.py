@@ -266,6 +266,21 @@ def test_a_body_that_is_not_covered_is_refused(name: str) -> None:
     assert "body" in refused(request)
 
 
+@pytest.mark.parametrize("length", ["1", "00", "", "-0", "0, 0", "0 "])
+def test_a_length_that_is_not_0_is_that_of_a_body(length: str) -> None:
+    request = signed(Request(body=None), hmac_signer(), now=NOW)
+    request.headers["content-length"] = length
+    assert "body" in refused(request)
+
+
+async def test_a_message_without_a_body_may_say_so() -> None:
+    request = signed(Request(body=None), hmac_signer(), now=NOW)
+    request.headers["content-length"] = "0"
+    assert await read(request, opened(request).expected) == b""
+    with pytest.raises(BadSignature):
+        await read(replace(request, body=b"x"), opened(request).expected)
+
+
 @pytest.mark.parametrize(
     "text",
     [
