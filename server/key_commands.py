@@ -21,6 +21,7 @@ from server.signing.keyring import Algorithm, Key, KeyRing
 from server.signing.principal import Scope
 
 T = TypeVar("T")
+_MOST_DAYS = 36525  # a century
 _SCOPES = [str(scope) for scope in Scope]
 
 
@@ -51,7 +52,7 @@ def _add_keys(commands: Any) -> None:
         "--algorithm", choices=[str(each) for each in Algorithm], default=str(Algorithm.ED25519)
     )
     make.add_argument("--public-key", help="Ed25519 public key of its owner, 32 bytes in base64")
-    make.add_argument("--days", type=float, help="how long it is good; default: without end")
+    make.add_argument("--days", type=_days, help="how long it is good; default: without end")
     make.add_argument("--requests-per-minute", type=int, metavar="N", help="default: no limit")
     make.add_argument("--bytes-per-hour", type=int, metavar="N", help="default: no limit")
     make.set_defaults(command=make_key)
@@ -60,6 +61,16 @@ def _add_keys(commands: Any) -> None:
     disable = actions.add_parser("disable", help="switch a key off, at once")
     disable.add_argument("id")
     disable.set_defaults(command=switch_off)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = 0.0
+    if not 0 < days <= _MOST_DAYS:  # which a number that is none is not, either
+        raise argparse.ArgumentTypeError(f"more than 0 and at most {_MOST_DAYS}")
+    return days
 
 
 def make_key(options: argparse.Namespace) -> int:

@@ -491,6 +491,17 @@ def test_a_key_made_at_the_command_line_is_good_at_once(
     assert "twice" in again.stderr
 
 
+@pytest.mark.parametrize("days", ["0", "-1", "nan", "inf", "1e9", "a week"])
+def test_a_key_that_ends_before_it_begins_or_never_is_not_made(
+    new_server: New, tmp_path: Path, days: str
+) -> None:
+    server = new_server(KEYS_FILE=str(tmp_path / "keys.json"))
+    made = server.run("keys", "make", "new", "--scope", "register", f"--days={days}")
+    assert made.returncode == 2
+    assert "argument --days: more than 0" in made.stderr
+    assert not (tmp_path / "keys.json").exists()
+
+
 # what a key may ask for in a while
 
 
