@@ -63,12 +63,15 @@ class RawBody:
         Its SHA-256.
     fields : dict
         The fields of the route: of the header in dialect 1, else of the query.
+    still : callable
+        Returns who asks by now, or raises: an answer may take hours, too.
     """
 
     principal: Principal
     data: bytes
     digest: Digest
     fields: dict[str, Any]
+    still: Callable[[], Principal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +88,15 @@ class StreamedBody:
         Its SHA-256, where the head says so.
     fields : dict
         The fields of the route: of the header in dialect 1, else of the query.
+    still : callable
+        Returns who asks by now, or raises.
     """
 
     principal: Principal
     chunks: AsyncIterable[bytes]
     expected: Digest | None
     fields: dict[str, Any]
+    still: Callable[[], Principal]
 
 
 class SignedBodies:
@@ -180,11 +186,12 @@ class SignedBodies:
             body = caller.body(asked.stream_body, max_bytes)
             fields = query_fields(asked, options)
             with await self._memory.read(body, asked.caller) as held:
-                yield RawBody(caller.principal, held.take(), body.digest, fields)
+                yield RawBody(caller.principal, held.take(), body.digest, fields, caller.still)
             return
         streamed, digest = await self._by_header(asked, max_bytes, scopes, once=once)
         with await self._memory.read(streamed.chunks, asked.caller) as held:
-            yield RawBody(streamed.principal, held.take(), digest, streamed.fields)
+            data = held.take()
+            yield RawBody(streamed.principal, data, digest, streamed.fields, streamed.still)
 
     async def _by_header(
         self, asked: StreamedRequest, max_bytes: int, scopes: Collection[Scope], *, once: bool
@@ -208,7 +215,8 @@ class SignedBodies:
         still = partial(self._callers.still, signed.key, Dialect.ITSDANGEROUS, scopes)
         pieces = judged(limited(asked.stream_body, max_bytes), still)
         chunks = only_signed(pieces, signed.digest)
-        return StreamedBody(principal, chunks, signed.digest, signed.fields), signed.digest
+        body = StreamedBody(principal, chunks, signed.digest, signed.fields, still)
+        return body, signed.digest
 
     @asynccontextmanager
     async def open_stream(
@@ -225,7 +233,8 @@ class SignedBodies:
         if caller is not None:
             expected = caller.expected.sha256 if caller.expected is not None else None
             body = caller.body(asked.stream_body, max_bytes)
-            yield StreamedBody(caller.principal, body, expected, query_fields(asked))
+            fields = query_fields(asked)
+            yield StreamedBody(caller.principal, body, expected, fields, caller.still)
             return
         streamed, _ = await self._by_header(asked, max_bytes, scopes, once=once)
         yield streamed

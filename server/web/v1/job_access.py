@@ -1,6 +1,7 @@
 """Whose job it is: who asks after another's hears what they would hear if it were not there."""
 
 import re
+from collections.abc import Callable
 from typing import Any, cast
 
 from quart import request
@@ -39,12 +40,25 @@ class JobAccess:
         ScopeMissing
             If they may neither read nor predict.
         """
+        still, fields = await self.watcher()
+        return still(), fields
+
+    async def watcher(self) -> tuple[Callable[[], Principal], dict[str, Any]]:
+        """Return what says who asks to look, by now, and the fields of the route.
+
+        It raises as `Callers.still` does, and `ScopeMissing` if they may neither read nor predict.
+        """
         async with self._bodies.open_raw(asked(), 0) as raw:
             # in dialect 1 the header need not hold what only says what to look at
             fields = raw.fields | query_fields(asked())
-        if not raw.principal.allows(Scope.PREDICT):
-            raw.principal.require(Scope.READ)
-        return raw.principal, fields
+
+        def looks() -> Principal:
+            principal = raw.still()
+            if not principal.allows(Scope.PREDICT):
+                principal.require(Scope.READ)
+            return principal
+
+        return looks, fields
 
     async def changer(self) -> tuple[Principal, dict[str, Any]]:
         """Return who asks to end a job, and the fields of the route.

@@ -11,21 +11,23 @@
     data: {"job":"...","event":"progress","state":"running","at":"...","progress":0.25}
 
 Everything that is told is in the database, numbered: nothing is lost to who was away, and nothing
-told twice. The stream ends after the last event, or when the server stops.
+told twice. The stream ends after the last event, when the server stops, and with the key or token
+of who listens: before each event, and each sign of life, it is asked whether they may still.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing
 
 import msgspec
 from quart import Blueprint, Response, request
 
-from server.errors import MalformedRequest
+from server.errors import BadSignature, MalformedRequest, ScopeMissing
 from server.jobs.desk import Desk
-from server.jobs.job import Event, Kind, State
+from server.jobs.job import Event, Job, Kind, State
 from server.signing.payload import take_fields
+from server.signing.principal import Principal
 from server.web.pieces import Pieces
-from server.web.v1.job_access import JobAccess
+from server.web.v1.job_access import JobAccess, is_of
 from server.web.v1.schemas import instant
 
 EVENTS = "text/event-stream"
@@ -39,13 +41,13 @@ def job_event_routes(desk: Desk, access: JobAccess) -> Blueprint:
 
     @bp.get("/v1/jobs/<name>/events")
     async def events(name: str) -> Response:
-        principal, fields = await access.reader()
+        looks, fields = await access.watcher()
         take_fields(fields, required={})
-        job = await access.job(name, principal)
+        job = await access.job(name, looks())
         seen = _seen()
         if request.method == "HEAD":
             return Response(content_type=EVENTS)
-        stream = _written(desk, job.id, seen)
+        stream = _written(desk, job, seen, looks)
         response = Response(Pieces(stream, AsyncExitStack()), content_type=EVENTS)
         response.timeout = None
         response.headers["X-Accel-Buffering"] = "no"  # a proxy between must not gather it
@@ -61,11 +63,22 @@ def _seen() -> int:
     return int(text)
 
 
-async def _written(desk: Desk, job: str, after: int) -> AsyncGenerator[bytes, None]:
+async def _written(
+    desk: Desk, job: Job, after: int, looks: Callable[[], Principal]
+) -> AsyncGenerator[bytes, None]:
     yield b": here\n\n"
-    async with aclosing(desk.follow(job, after, beat_s=_BEAT_S)) as followed:
+    async with aclosing(desk.follow(job.id, after, beat_s=_BEAT_S)) as followed:
         async for event in followed:
-            yield b": still here\n\n" if event is None else _told(job, event)
+            if not _may_hear(job, looks):
+                return
+            yield b": still here\n\n" if event is None else _told(job.id, event)
+
+
+def _may_hear(job: Job, looks: Callable[[], Principal]) -> bool:
+    try:
+        return is_of(job, looks())
+    except (BadSignature, ScopeMissing):
+        return False
 
 
 def _told(job: str, event: Event) -> bytes:
