@@ -3,7 +3,7 @@
 ::
 
     Signature-Input, Signature    dialect 2: the head is signed, and with it the body's digest
-    Authorization: Bearer         a token; the body is not signed
+    Authorization: Bearer         a token; the body is not signed, but held to a `Content-Digest`
     neither                       dialect 1: the signature is in the body, or in `Signed-Request`
 """
 
@@ -18,6 +18,7 @@ from server.inference.admission import Asker
 from server.repository.nonces import Nonces
 from server.signing.bearer import BearerTokens
 from server.signing.digests import ContentDigest, HashedBody
+from server.signing.header import NAME
 from server.signing.keyfile import OPERATOR
 from server.signing.keyring import TOKEN_ID, Key, KeyRing
 from server.signing.message import FIELDS, Message, open_message
@@ -26,6 +27,8 @@ from server.telemetry import ACTOR
 from server.web.body import RequestBody, limited
 from server.web.connection import StreamedRequest
 from server.web.quotas import Quotas
+
+_ONCE = ("Authorization", NAME)  # what others could read in another way
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class Callers:
             If the key may not do what the scopes name, or not now.
         """
         headers = asked.headers
+        if any(len(headers.getlist(name)) > 1 for name in _ONCE):
+            raise BadSignature("who asks stands there twice")
         declared = asked.stream_body.declared or 0
         if "Signature-Input" in headers or "Signature" in headers:
             return await self._by_message(asked, scopes, declared)
@@ -133,7 +138,9 @@ class Callers:
             still = partial(self._by_token, token, scopes)
             principal = still()
             self._quotas.spend(principal, declared)
-            return Caller(principal, None, self._quotas, still)
+            digest = headers.get("Content-Digest")
+            expected = None if digest is None else ContentDigest.parse(digest)
+            return Caller(principal, expected, self._quotas, still)
         now, taken = time.time(), self._dialect1
         if now >= taken.until or not any(fnmatchcase(asked.path, path) for path in taken.paths):
             raise BadSignature("dialect 1 is not taken here")

@@ -35,7 +35,14 @@ from tests.flows.running import (
     sign_payload,
     wait_until,
 )
-from tests.signing.messages import Request, Signer, ed25519_signer, hmac_signer, signed
+from tests.signing.messages import (
+    Request,
+    Signer,
+    content_digest,
+    ed25519_signer,
+    hmac_signer,
+    signed,
+)
 
 pytestmark = pytest.mark.timeout(120)
 New = Callable[..., Server]
@@ -619,6 +626,39 @@ def test_a_token_is_never_good_for_more_than_its_key(server: Server) -> None:
     token = mint(server, hmac_signer("some"))
     assert by_token(server, token, "00" * 32).status_code == 200
     assert problem_of(by_token(server, token, "ab" * 32), 403) == "scope-missing"
+
+
+@pytest.mark.parametrize("good_first", [True, False])
+def test_of_two_tokens_none_counts(server: Server, good_first: bool) -> None:
+    good, bad = f"Bearer {mint(server, ALL, scopes=['read'])}", "Bearer none"
+    sent = [good, bad] if good_first else [bad, good]
+    with server.client() as http:
+        answer = http.get("/v1/models", headers=[("Authorization", each) for each in sent])
+        assert problem_of(answer, 401) == "bad-signature"
+        assert http.get("/v1/models", headers={"Authorization": good}).status_code == 200
+
+
+def test_of_two_signed_requests_none_counts(server: Server) -> None:
+    path = "/v1/models"
+    good = sign_payload({"_path": path, "_ts": int(time.time()), "sha256": digest_of(b"")})
+    with server.client() as http:
+        answer = http.get(path, headers=[("Signed-Request", good)] * 2)
+        assert problem_of(answer, 401) == "bad-signature"
+        assert http.get(path, headers={"Signed-Request": good}).status_code == 200
+
+
+def test_a_body_is_held_to_its_digest_beside_a_token_too(server: Server, noise: Noise) -> None:
+    content = noise(100)
+    token = mint(server, ALL, scopes=["register", "upload"])
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": BYTES}
+    with server.client() as http:
+        for digest in (content_digest(content + b"x"), "none"):
+            answer = http.post(
+                "/uploadmodel", content=content, headers=headers | {"Content-Digest": digest}
+            )
+            assert problem_of(answer, 401) == "bad-signature"
+        headers |= {"Content-Digest": content_digest(content)}
+        assert http.post("/uploadmodel", content=content, headers=headers).status_code == 200
 
 
 def test_a_token_mints_no_other(server: Server) -> None:
