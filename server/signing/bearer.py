@@ -104,13 +104,15 @@ class BearerTokens:
         grants : Grants
             What it is good for; nothing that the key may not do itself comes of it.
         ttl_s : float
-            How long it is good.
+            How long it is good, unless its key ends before.
         max_bytes : int, optional
             Largest body.
         material : bytes
             The secret, or public key, that goes by that id: the token ends with it.
         """
-        expires = int(self._clock() + ttl_s)
+        key = self._keys().find(key_id)
+        end = self._clock() + ttl_s
+        expires = int(end if key is None else min(end, key.not_after))
         said: dict[str, Any] = {"kid": key_id, "scopes": grants, "exp": expires}
         if key_id != OPERATOR:
             said["key"] = self._fingerprint(material)

@@ -704,7 +704,14 @@ def test_a_token_ends_with_the_secret_of_its_key(
     "fields",
     [
         *({"scopes": []}, {"scopes": ["fly"]}, {"scopes": [5]}, {"scopes": "register"}),
-        *({"models": "x"}, {"models": ""}, {"ttl_s": 0}, {"ttl_s": 601}, {"ttl_s": 1.5}),
+        *(
+            {"models": "x"},
+            {"models": ""},
+            {"models": "*\n"},
+            {"ttl_s": 0},
+            {"ttl_s": 601},
+            {"ttl_s": 1.5},
+        ),
         *({"max_bytes": 0}, {"max_bytes": True}, {"surprise": 1}),
     ],
     ids=str,
@@ -738,7 +745,7 @@ def test_who_did_what_is_recorded(server: Server, noise: Noise) -> None:
     assert register(server, ed25519_signer(), digest).status_code == 200
     assert register(server, ALL, digest).status_code == 200  # changes nothing
     assert send(server, "/uploadmodel", content, hmac_signer("sender"), content_type=BYTES)
-    token = mint(server, ALL)
+    token = mint(server, ALL, scopes=["register", "read"], models="ab*", ttl_s=9)
 
     def told() -> list[tuple[str, str]]:
         entries = audit(server, query="limit=1000").json()["entries"]
@@ -747,7 +754,8 @@ def test_who_did_what_is_recorded(server: Server, noise: Noise) -> None:
     wait_until(lambda: len(told()) == 3, "the file is judged")
     assert told() == [("rejected", "server"), ("promoted", "sender"), ("registered", "pair")]
     entries = audit(server).json()["entries"]
-    assert ("token minted", "all") in [(each["action"], each["by"]) for each in entries]
+    minted = next(each for each in entries if each["action"] == "token minted")
+    assert (minted["by"], minted["detail"]) == ("all", "read register of ab* for 9 s")
     assert token not in str(entries)
 
 

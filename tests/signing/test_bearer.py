@@ -50,6 +50,12 @@ def test_the_operators_token_needs_no_key() -> None:
     principal.require(Scope.READ, Digest.parse("cd" * 32))
 
 
+def test_a_token_says_that_it_ends_with_its_key() -> None:
+    ending = replace(KEY, not_after=NOW + 3.5)
+    minted = tokens(ending).mint("minter", READ, ttl_s=60, material=SECRET)
+    assert minted.expires == NOW + 3
+
+
 def test_a_token_ends_at_its_time() -> None:
     clock = Clock()
     text = tokens(KEY).mint("minter", READ, ttl_s=60, material=SECRET).text

@@ -103,7 +103,10 @@ class TokenRequest(Struct, forbid_unknown_fields=True):
     """What a bearer token is to be good for."""
 
     scopes: Annotated[list[ScopeName], Meta(min_length=1)]
-    models: Annotated[str, Meta(pattern=f"^{PATTERN.pattern}$", description="Of digests.")] = "*"
+    # Python's `$` also holds before a line feed at the end
+    models: Annotated[
+        str, Meta(pattern=rf"^{PATTERN.pattern}(?!\n)$", description="Of digests.")
+    ] = "*"
     ttl_s: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
     max_bytes: Annotated[int, Meta(ge=1, le=1 << 53)] | UnsetType = UNSET
 

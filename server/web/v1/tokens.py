@@ -49,7 +49,7 @@ def token_routes(
                 max_bytes=max_bytes,
                 material=opened.principal.material,
             )
-            said = f"{' '.join(sorted(grants))} for {ttl_s} s"
+            said = f"{' '.join(sorted(grants))} of {wanted.models} for {ttl_s} s"
             await audit.add(Action.TOKEN, detail=said)
             return answer(Token(token=minted.text, expires=minted.expires))
 
