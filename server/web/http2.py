@@ -2,8 +2,9 @@
 
 Hypercorn 0.18 leaves the windows at 64 KiB and the frames at 16 KiB, which makes a client that cuts
 a large body at every frame (httpx 0.28) copy what is left of it thousands of times; and it raises
-`KeyError` on data for a stream that was answered before its body ended, which takes the connection
-and its other streams down. h2 (4.4) writes every frame down in hexadecimal for a log that nobody
+`KeyError` on data for a stream that was answered before its body ended, and on a stream that is
+reset while its data waits for the client to read, which takes the connection and its other streams
+down. h2 (4.4) writes every frame down in hexadecimal for a log that nobody
 keeps.
 
 Against floods: streams that are reset, by the client or by a fault of its own making (rapid reset,
@@ -19,6 +20,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, cast
 
@@ -134,6 +136,11 @@ class StreamingH2(H2Protocol):
         if buffer is not None:
             self.priority.remove_stream(stream_id)
             await buffer.close()
+
+    async def _send_data(self, stream_id: int) -> None:
+        # what waits here for the client to read may be reset meanwhile, and forgotten
+        with suppress(KeyError):
+            await super()._send_data(stream_id)
 
     def _refuse_late(self, event: h2.events.DataReceived) -> None:
         """Ask the client to stop sending: its answer is complete (RFC 9113 section 8.1)."""

@@ -12,7 +12,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.typing import ConnectionState
-from hyperframe.frame import DataFrame, SettingsFrame
+from hyperframe.frame import DataFrame, RstStreamFrame, SettingsFrame
 
 from server.errors import BadHttp
 from server.web import http2
@@ -139,6 +139,53 @@ async def test_a_client_that_waits_is_told_to_send() -> None:
     assert b"".join(asking.bodies[b"asking"]) == b"abc"
     told = [h2.events.InformationalResponseReceived, h2.events.ResponseReceived]
     assert [one for one in asking.told if one in told] == told
+
+
+class Cancelling(Exchange):
+    """A client that reads so many frames of data, then none until it has reset their stream."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.client = h2.connection.H2Connection()
+        self.client.initiate_connection()
+        self.frames = frames
+        self.reset = 0
+        self.is_full, self.reads = asyncio.Event(), asyncio.Event()
+        self.ended: set[int] = set()
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 20_000, "more_body": False})
+
+    async def send(self, event: Event) -> None:
+        found = self.client.receive_data(event.data) if isinstance(event, RawData) else []
+        self.ended |= {one.stream_id for one in found if isinstance(one, h2.events.StreamEnded)}
+        streams = [one.stream_id for one in found if isinstance(one, h2.events.DataReceived)]
+        self.frames -= len(streams)
+        if streams and self.frames == 0:
+            self.reset = streams[0]
+            self.is_full.set()
+            await self.reads.wait()
+
+    async def ask(self) -> None:
+        """Ask twice, and cancel what is being sent when the connection is full."""
+        async with asyncio.timeout(10), TaskGroup(asyncio.get_running_loop()) as group:
+            protocol = self._begin(group)
+            await protocol.initiate()
+            for stream in (1, 3):
+                self.client.send_headers(stream, HEADERS, end_stream=True)
+            await protocol.handle(RawData(self.client.data_to_send()))
+            await self.is_full.wait()
+            await protocol.handle(RawData(RstStreamFrame(self.reset, 8).serialize()))
+            self.reads.set()
+            while not {1, 3} - {self.reset} <= self.ended:
+                await asyncio.sleep(0)
+            await protocol.handle(Closed())
+
+
+@pytest.mark.parametrize("frames", range(1, 7))
+async def test_a_stream_that_is_reset_while_its_data_waits_leaves_the_others(frames: int) -> None:
+    await Cancelling(frames).ask()
 
 
 async def test_a_client_does_not_choose_how_many_headers_are_remembered() -> None:
