@@ -153,13 +153,24 @@ def _load(folder: Path, protocols: Sequence[tuple[str, ...]]) -> _Pair:
         except OSError as error:
             raise _unreadable(path, error) from error
     try:
-        leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
-        contexts = {names: _context(certificate, key, names) for names in protocols}
-    except (ssl.SSLError, ValueError) as error:
-        mismatch = "MISMATCH" in (getattr(error, "reason", "") or "")
-        why = "do not belong together" if mismatch else "are no usable PEM pair"
-        raise TlsFault(f"{certificate} and {key.name} {why}") from error
+        return _read(certificate, key, protocols)
+    except Exception as error:
+        # a boundary: a file that is replaced at this moment, or that its readers stumble over,
+        # must not end the server
+        raise TlsFault(f"{certificate} and {key.name} {_why(error)}") from error
+
+
+def _read(certificate: Path, key: Path, protocols: Sequence[tuple[str, ...]]) -> _Pair:
+    leaf = x509.load_pem_x509_certificate(certificate.read_bytes())
+    contexts = {names: _context(certificate, key, names) for names in protocols}
     return _Pair(contexts, leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        return f"cannot be read: {error.strerror}"
+    mismatch = "MISMATCH" in (getattr(error, "reason", "") or "")
+    return "do not belong together" if mismatch else "are no usable PEM pair"
 
 
 def _context(certificate: Path, key: Path, protocols: Sequence[str]) -> ssl.SSLContext:

@@ -127,7 +127,39 @@ def _early(folder: Path) -> None:
     renew(folder, since=2)
 
 
-BROKEN: list[Renew] = [_truncate, _garbage, _another_key, _missing, _empty, _pipe]
+def _spoilt_certificate(folder: Path) -> None:
+    """Have it opened, but not read, as while it is replaced or on a failing disk."""
+    (folder / "server.crt").unlink()
+    (folder / "server.crt").symlink_to("/proc/self/mem")
+
+
+def _spoilt_key(folder: Path) -> None:
+    (folder / "server.key").unlink()
+    (folder / "server.key").symlink_to("/proc/self/mem")
+
+
+def _change(folder: Path, old: bytes, new: bytes) -> None:
+    """Change bytes of the certificate, which its signature does not fit then."""
+    whole = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
+    der = whole.public_bytes(serialization.Encoding.DER)
+    assert der.count(old) == 1
+    pem = ssl.DER_cert_to_PEM_cert(der.replace(old, new))
+    (folder / "server.crt").write_text(pem)
+
+
+def _year_0(folder: Path) -> None:
+    renew(folder, days=365 * 40)
+    whole = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
+    end = whole.not_valid_after_utc.strftime("%Y%m%d%H%M%SZ").encode()
+    _change(folder, end, b"0000" + end[4:])
+
+
+def _version_2(folder: Path) -> None:
+    _change(folder, b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01")
+
+
+SPOILT: list[Renew] = [_missing, _empty, _pipe, _spoilt_certificate, _spoilt_key]
+BROKEN: list[Renew] = [_truncate, _garbage, _another_key, *SPOILT, _year_0, _version_2]
 BAD: list[Renew] = [*BROKEN, _expired, _early]
 
 
