@@ -7,8 +7,8 @@
          `-- looked at now and then, and at once on SIGHUP: changed? good? -----------'
 
 A handshake begins with the context that the listener was given and goes on with the newest one;
-connections that are open keep theirs. A pair that is broken, expired or closed to the server's user
-leaves the one that is in use, which the log and `/readyz` tell.
+connections that are open keep theirs. A pair that is broken, expired, closed to the server's user
+or of no use to clients leaves the one that is in use, which the log and `/readyz` tell.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import os
 import ssl
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -153,11 +154,14 @@ def _load(folder: Path, protocols: Sequence[tuple[str, ...]]) -> _Pair:
         except OSError as error:
             raise _unreadable(path, error) from error
     try:
-        return _read(certificate, key, protocols)
+        pair = _read(certificate, key, protocols)
     except Exception as error:
         # a boundary: a file that is replaced at this moment, or that its readers stumble over,
         # must not end the server
         raise TlsFault(f"{certificate} and {key.name} {_why(error)}") from error
+    for context in pair.contexts.values():
+        _try(context, certificate)
+    return pair
 
 
 def _read(certificate: Path, key: Path, protocols: Sequence[tuple[str, ...]]) -> _Pair:
@@ -181,6 +185,28 @@ def _context(certificate: Path, key: Path, protocols: Sequence[str]) -> ssl.SSLC
     context.set_alpn_protocols(list(protocols))
     context.load_cert_chain(certificate, key, password="")
     return context
+
+
+def _try(context: ssl.SSLContext, certificate: Path) -> None:
+    """Shake hands in memory with a client that trusts everybody.
+
+    Raises
+    ------
+    TlsFault
+        If that fails: OpenSSL loads keys that no client has a use for.
+    """
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    asking = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    asking.check_hostname, asking.verify_mode = False, ssl.CERT_NONE
+    ours = context.wrap_bio(to_server, to_client, server_side=True)
+    theirs = asking.wrap_bio(to_client, to_server)
+    try:
+        for side in (theirs, ours) * 3:
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+        ours.do_handshake()  # nothing, when it is done
+    except ssl.SSLError as error:
+        raise TlsFault(f"{certificate} can be used by no client ({error.reason})") from error
 
 
 def _unreadable(path: Path, error: OSError) -> TlsFault:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
 from cryptography.x509.oid import NameOID
 
 from server.devcert import make_certificates
@@ -20,6 +20,7 @@ from server.web.certificates import Certificates, TlsFault
 
 HTTP2 = ("h2", "http/1.1")
 Renew = Callable[[Path], None]
+Key = ec.EllipticCurvePrivateKey | dsa.DSAPrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
 @pytest.fixture
@@ -28,9 +29,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "certs"
 
 
-def renew(folder: Path, *, days: int = 30, since: int = -1) -> None:
+def renew(folder: Path, *, days: int = 30, since: int = -1, key: Key | None = None) -> None:
     """Replace both files by a new pair that signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
     certificate = (
@@ -41,7 +42,7 @@ def renew(folder: Path, *, days: int = 30, since: int = -1) -> None:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + timedelta(days=since))
         .not_valid_after(now + timedelta(days=days))
-        .sign(key, hashes.SHA256())
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
     )
     secret = key.private_bytes(
         serialization.Encoding.PEM,
@@ -158,8 +159,21 @@ def _version_2(folder: Path) -> None:
     _change(folder, b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01")
 
 
+def _dsa(folder: Path) -> None:
+    renew(folder, key=dsa.generate_private_key(2048))
+
+
+def _brainpool(folder: Path) -> None:
+    renew(folder, key=ec.generate_private_key(ec.BrainpoolP256R1()))
+
+
+def _koblitz(folder: Path) -> None:
+    renew(folder, key=ec.generate_private_key(ec.SECP256K1()))
+
+
 SPOILT: list[Renew] = [_missing, _empty, _pipe, _spoilt_certificate, _spoilt_key]
-BROKEN: list[Renew] = [_truncate, _garbage, _another_key, *SPOILT, _year_0, _version_2]
+USELESS: list[Renew] = [_year_0, _version_2, _dsa, _brainpool, _koblitz]
+BROKEN: list[Renew] = [_truncate, _garbage, _another_key, *SPOILT, *USELESS]
 BAD: list[Renew] = [*BROKEN, _expired, _early]
 
 
@@ -182,6 +196,23 @@ def test_a_good_pair_after_a_bad_one_is_shown(folder: Path, spoil: Renew) -> Non
     certificates.check()
     assert shown(certificates) == serial((folder / "server.crt").read_bytes())
     assert certificates.state()["cert_reload"] == "ok"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        rsa.generate_private_key(65537, 2048),
+        ed25519.Ed25519PrivateKey.generate(),
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
+    ],
+    ids=["rsa", "ed25519", "p-384", "p-521"],
+)
+def test_a_pair_of_another_kind_is_shown(folder: Path, key: Key) -> None:
+    certificates = Certificates(folder, HTTP2)
+    renew(folder, key=key)
+    certificates.check()
+    assert shown(certificates) == serial((folder / "server.crt").read_bytes())
 
 
 def test_a_pair_that_is_renewed_file_by_file_is_taken_when_it_is_whole(folder: Path) -> None:
