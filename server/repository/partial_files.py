@@ -8,6 +8,8 @@
 """
 
 import json
+import logging
+import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +20,7 @@ from server.repository import fsops
 from server.repository.layout import Layout
 
 _MOST_NOTE_BYTES = 64 << 10
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +111,32 @@ class PartialFiles:
         """Return every upload by its id; what is no whole upload any more is removed."""
         bare, noted = self._layout.partials()
         uploads: dict[str, Found] = {}
-        for upload in bare | noted:
-            note = self._note(upload) if upload in noted else None
-            if note is None or (upload not in bare and not note.done):
-                self.remove(upload)
+        for upload in sorted(bare | noted):
+            try:
+                found = self._look(upload, has_bytes=upload in bare, has_note=upload in noted)
+            except OSError as error:
+                # a folder under such a name, as a rule, which is not ours: it is in nobody's way
+                fields = {"upload": upload, "reason": error.strerror}
+                _log.warning("unfinished upload left alone", extra=fields)
                 continue
-            if note.done and upload in bare:
-                self._disk.unlink(self._layout.partial(upload))
-            name = self._layout.partial_note(upload) if note.done else self._layout.partial(upload)
-            status = self._disk.status(name)
-            size = note.length if note.done else status.st_size
-            if size > note.length:
-                self.remove(upload)
-            else:
-                uploads[upload] = Found(note, size, status.st_mtime)
+            if found is not None:
+                uploads[upload] = found
         return uploads
+
+    def _look(self, upload: str, *, has_bytes: bool, has_note: bool) -> Found | None:
+        note = self._note(upload) if has_note else None
+        if note is None or not (has_bytes or note.done):
+            self.remove(upload)
+            return None
+        if note.done and has_bytes:
+            self._disk.unlink(self._layout.partial(upload))
+        name = self._layout.partial_note(upload) if note.done else self._layout.partial(upload)
+        status = self._disk.status(name)
+        size = note.length if note.done else status.st_size
+        if size > note.length or not stat.S_ISREG(status.st_mode):
+            self.remove(upload)
+            return None
+        return Found(note, size, status.st_mtime)
 
     def create(self, upload: str, note: Note) -> None:
         """Begin an upload: its bytes first, so that a note without bytes is no upload."""
@@ -186,6 +200,8 @@ class PartialFiles:
         except OSError:
             return None
         try:
+            if not stat.S_ISREG(self._disk.status_of(fd).st_mode):
+                return None
             return _read(self._disk.read(fd, _MOST_NOTE_BYTES, 0))
         finally:
             self._disk.close(fd)
@@ -197,7 +213,7 @@ def _read(text: bytes) -> Note | None:
         note = Note(**fields)
         if note.digest is not None:
             Digest.parse(note.digest)
-    except (ValueError, TypeError, BadDigest):
+    except (ValueError, TypeError, RecursionError, BadDigest):
         return None
     kinds = (note.owner, str), (note.length, int), (note.metadata, str), (note.done, bool)
     return note if all(type(value) is kind for value, kind in kinds) else None

@@ -3,7 +3,8 @@
 import asyncio
 import errno
 import json
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -343,7 +344,7 @@ async def test_who_waits_for_an_upload_that_is_removed_is_told(uploads: Uploads)
 @pytest.mark.parametrize(
     "note",
     [
-        *(b"", b"{", b"[]", b"{}", b'{"owner": 1}', b"\xff"),
+        *(b"", b"{", b"[]", b"{}", b'{"owner": 1}', b"\xff", b"[" * 60_000),
         json.dumps({"owner": "k", "length": "9", "digest": None, "metadata": ""}).encode(),
         json.dumps({"owner": "k", "length": 9, "digest": "x", "metadata": ""}).encode(),
         json.dumps({"owner": "k", "length": 2, "digest": None, "metadata": ""}).encode(),
@@ -362,6 +363,43 @@ async def test_what_is_no_upload_any_more_is_removed_at_the_start(
     uploads = await started(house)
     assert uploads.partials.unfinished == 0
     assert house.names() == [".partial-somebody-else"]
+
+
+def _folder(path: Path) -> None:
+    (path / "something").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [_folder, os.mkfifo, lambda path: path.symlink_to("/etc/hostname")],
+    ids=["folder", "pipe", "link"],
+)
+@pytest.mark.parametrize("has_other", [True, False], ids=["and its other", "alone"])
+@pytest.mark.parametrize("is_note", [True, False], ids=["note", "bytes"])
+async def test_what_is_no_file_is_no_upload(
+    house: House, place: Callable[[Path], object], has_other: bool, is_note: bool
+) -> None:
+    before = await started(house)
+    honest = await before.begin(10)
+    upload = "0" * 32
+    paths = [house.layout.partial(upload), house.layout.partial_note(upload)]
+    place(paths[is_note])
+    if has_other:
+        paths[not is_note].write_bytes(house.layout.partial_note(honest.id).read_bytes())
+    after = await started(house)
+    assert after.partials.unfinished == 1
+    assert after.partials.find(honest.id, "key").offset == 0
+    assert os.path.lexists(paths[is_note]) == (place is _folder)  # somebody's, with what is in it
+
+
+async def test_an_upload_that_the_disk_cannot_read_is_left(house: House) -> None:
+    before = await started(house)
+    spoilt, honest = await before.begin(10), await before.begin(10)
+    name = house.layout.partial(spoilt.id)
+    house.disk.fails = lambda act, at: errno.EIO if (act, at) == ("status", name) else 0
+    after = await started(house)
+    assert after.partials.find(honest.id, "key").offset == 0
+    assert len(on_disk(house)) == 4
 
 
 async def test_a_sweep_does_not_see_unfinished_uploads(uploads: Uploads, house: House) -> None:
