@@ -11,9 +11,15 @@ def _end(_number: int, _frame: FrameType | None) -> None:
     sys.exit(0)
 
 
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """Take a call to look at the certificate before there is one: the start looks at it."""
+
+
 if __name__ == "__main__":
     # Before the imports, which take a while: to process 1 of a container a signal that nobody
     # handles is not given; and OpenSSL reads its configuration once, when it is loaded.
+    if sys.argv[1:2] == ["serve"]:
+        signal.signal(signal.SIGHUP, _go_on)
     signal.signal(signal.SIGTERM, _end)
     os.environ.setdefault("OPENSSL_CONF", str(Path(__file__).with_name("openssl.cnf")))
 

@@ -37,10 +37,14 @@ _GRACE_SHARE = 0.7  # of the grace period is for requests, the rest for ending p
 
 
 async def serve(settings: Settings, ports: Ports) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests in flight end within the grace period."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    """Serve until SIGTERM or SIGINT, then let requests in flight end within the grace period.
+
+    SIGHUP has the certificate looked at.
+    """
+    stop, renewed = asyncio.Event(), asyncio.Event()
+    signals = {signal.SIGTERM: stop, signal.SIGINT: stop, signal.SIGHUP: renewed}
+    for number, event in signals.items():
+        asyncio.get_running_loop().add_signal_handler(number, event.set)
     asyncio.get_running_loop().set_exception_handler(_log_unhandled)
     # somebody who opens a file under a lease must not end the server
     signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -72,8 +76,8 @@ async def serve(settings: Settings, ports: Ports) -> None:
                     sites = build_sites(*parts, demo=demo.surface)
                     allocation.freeze_start()
                     await _listen(
-                        *(settings, ports, sites, stop),
-                        [inference.intake.stop_waiting, jobs.stop],
+                        *(settings, ports, sites, stop, renewed),
+                        on_stop=[inference.intake.stop_waiting, jobs.stop],
                     )
                 finally:
                     scheduler.remove_all_jobs()
@@ -93,12 +97,12 @@ async def _listen(
     ports: Ports,
     sites: tuple[Site, Site],
     stop: asyncio.Event,
+    renewed: asyncio.Event,
+    *,
     on_stop: Sequence[Callable[[], None]],
 ) -> None:
     contexts = [ports.certificates.context(spoken) for spoken in (HTTP2_AND_1, HTTP1)]
     grace = settings.graceful_s * _GRACE_SHARE
-    renewed = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewed.set)
     async with asyncio.TaskGroup() as group:
         watch = group.create_task(ports.certificates.watch(settings.cert_check_s, renewed))
         for site, sock, tls in zip(sites, ports.sockets, contexts, strict=True):

@@ -164,9 +164,7 @@ def test_a_sweep_beside_the_running_server_says_so(new_server: New) -> None:
     assert server.get("/test").status_code == 200
 
 
-def test_a_stop_that_comes_before_anything_is_imported_is_heard(new_server: New) -> None:
-    # process 1 of a container is not given signals that it does not handle
-    server = new_server().launch()
+def _wait_until_signals_are_handled(server: Server) -> None:
     status = Path(f"/proc/{server.process.pid}/status")
 
     def handles_it() -> bool:
@@ -174,8 +172,26 @@ def test_a_stop_that_comes_before_anything_is_imported_is_heard(new_server: New)
         return bool(caught >> (signal.SIGTERM - 1) & 1)
 
     wait_until(handles_it, "SIGTERM is handled")
+
+
+def test_a_stop_that_comes_before_anything_is_imported_is_heard(new_server: New) -> None:
+    # process 1 of a container is not given signals that it does not handle
+    server = new_server().launch()
+    _wait_until_signals_are_handled(server)
     server.terminate()
     assert server.process.wait(timeout=30) == 0
+
+
+def test_a_reload_during_the_start_does_not_end_the_server(new_server: New) -> None:
+    server = new_server().launch()
+    _wait_until_signals_are_handled(server)
+
+    def has_started() -> bool:
+        server.process.send_signal(signal.SIGHUP)
+        return "certificate taken over" in server.log() or server.process.poll() is not None
+
+    wait_until(has_started, "the certificate is looked at", deadline_s=60)
+    assert server.process.poll() is None
 
 
 def test_a_sweep_without_a_server_promotes_what_was_registered(
