@@ -11,6 +11,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -46,6 +47,7 @@ async def serve(settings: Settings, ports: Ports) -> None:
     for number, event in signals.items():
         asyncio.get_running_loop().add_signal_handler(number, event.set)
     asyncio.get_running_loop().set_exception_handler(_log_unhandled)
+    sys.unraisablehook = _log_unraisable
     # somebody who opens a file under a lease must not end the server
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     _warn(settings)
@@ -162,6 +164,14 @@ def _log_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) ->
     _log.log(
         level, "unhandled in the event loop", exc_info=error, extra={"what": context["message"]}
     )
+
+
+def _log_unraisable(told: "sys.UnraisableHookArgs") -> None:
+    """Log what nobody could catch; a handshake that names no ASCII is its client's affair."""
+    error = told.exc_value
+    level = logging.DEBUG if isinstance(error, UnicodeDecodeError) else logging.ERROR
+    what = told.err_msg or type(told.object).__name__
+    _log.log(level, "raised where nobody catches", exc_info=error, extra={"what": what})
 
 
 def _warn(settings: Settings) -> None:

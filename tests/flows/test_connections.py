@@ -1,8 +1,9 @@
 """How many connections are open at once, and how long one may say nothing."""
 
 import socket
+import ssl
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
@@ -28,6 +29,29 @@ def test_300_idle_connections_keep_nobody_out(server: Server) -> None:
             stack.enter_context(server.connect())
         before = len(others.seconds)
         wait_until(lambda: len(others.seconds) > before + 50, "others are answered")
+
+
+def _hello(name: bytes) -> bytes:
+    """Return the first message of a handshake that names a server."""
+    sent = ssl.MemoryBIO()
+    stand_in = "a" * len(name)
+    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), sent, server_hostname=stand_in)
+    with suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return sent.read().replace(stand_in.encode(), name)
+
+
+@pytest.mark.parametrize("name", [b"\xff" * 40, b"\xc3\xbc" * 20], ids=["bytes", "letters"])
+def test_a_handshake_with_a_name_that_is_not_ascii_writes_nothing(
+    server: Server, name: bytes
+) -> None:
+    before = server.log()
+    with server.connect_plain() as connection:
+        connection.sendall(_hello(name))
+        while connection.recv(1 << 16):
+            pass
+    assert server.get("/test").status_code == 200
+    assert not server.log().removeprefix(before)
 
 
 def test_connections_beyond_the_share_of_one_address_are_closed(new_server: NewServer) -> None:
