@@ -32,7 +32,7 @@ from server.shielding import run_to_end
 from server.sound_errors import UnreadableSound
 
 _log = logging.getLogger(__name__)
-_WORDS_BYTES = 8192
+_WORDS_BYTES, _WORDS_LINES = 8192, 20
 # what a child may say of a client's input; anything else from it is a fault of ours
 _TOLD = (MalformedRequest, UnreadableSound, UnusableInput, BadModel)
 _ERRORS = every_error()
@@ -224,7 +224,8 @@ class Child:
 
     def log_last_words(self, module: str) -> None:
         """Log the end of what the process wrote to standard error, after it has ended."""
-        for line in self._output.said.decode("utf-8", "replace").splitlines():
+        lines = self._output.said.decode("utf-8", "replace").splitlines()
+        for line in lines[-_WORDS_LINES:]:
             _log.error("child said", extra={"child": module, "pid": self.pid, "line": line[:400]})
 
 

@@ -54,6 +54,7 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         "echo": lambda message: Message({"text": message.fields["text"], "pid": os.getpid()}),
         "die": lambda _: os._exit(3),
         "raise": fail,
+        "rave": rave,
         "problem": refuse,
         "hang": hang,
         "nonsense": nonsense,
@@ -75,6 +76,12 @@ class _Answer(BadModel):
 
 def fail(_: Message) -> Message:
     raise RuntimeError("a bug")
+
+
+def rave(_: Message) -> Message:
+    sys.stderr.write("y\n" * 100_000)
+    sys.stderr.flush()
+    os._exit(3)
 
 
 def refuse(_: Message) -> Message:

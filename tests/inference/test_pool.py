@@ -196,6 +196,16 @@ async def test_a_child_that_shouts_is_still_heard(make_pool: MakePool) -> None:
     assert await ask(make_pool(), "shout") == {"shouted": True}
 
 
+async def test_of_what_a_failing_child_says_few_lines_are_logged(
+    make_pool: MakePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_pool()
+    with pytest.raises(WorkerFailed):
+        await ask(pool, "rave")
+    await ask(pool, "echo", text="next")  # of another child: the first has been reported
+    assert sum(record.msg == "child said" for record in caplog.records) == 20
+
+
 async def test_closing_ends_the_children(make_pool: MakePool) -> None:
     pool = make_pool(size=2)
     pid = (await pool.ready())["pid"]
