@@ -136,8 +136,8 @@ def elsewhere_with_an_address() -> bytes:
     return bytes(data)
 
 
-def piece(filters: int, stored: bytes) -> Callable[[], bytes]:
-    """Store one piece of an array as it is told, packed so many times."""
+def piece(filters: int, stored: bytes, mask: int = 0) -> Callable[[], bytes]:
+    """Store one piece of an array as it is told, packed so many times less those of a mask."""
 
     def spoil(file: h5py.File) -> None:
         del file[ARRAY]
@@ -147,7 +147,7 @@ def piece(filters: int, stored: bytes) -> Callable[[], bytes]:
             plan.set_deflate(9)
         shape = h5s.create_simple((4, 3))
         array = h5d.create(file.id, ARRAY.encode(), h5t.IEEE_F32LE, shape, plan)
-        array.write_direct_chunk((0, 0), stored)
+        array.write_direct_chunk((0, 0), stored, mask)
 
     return lambda: h5_file(spoil=spoil)
 
@@ -233,6 +233,10 @@ HDF5: dict[str, Attack] = {
     ),
     "a piece that unpacks to more than it is": (piece(1, ZEROS), "hdf5-bomb"),
     "a piece that is larger than it is": (piece(0, bytes(4096)), "hdf5-bomb"),
+    "a piece that is smaller than it is": (piece(0, bytes(40)), "hdf5-bomb"),
+    "a piece that unpacks to less than it is": (piece(1, zlib.compress(bytes(40))), "hdf5-bomb"),
+    "a piece that is packed whatever its mask says": (piece(1, ZEROS, 1 << 31), "hdf5-bomb"),
+    "a piece with more behind it": (piece(1, zlib.compress(bytes(48)) + b"more"), "damaged-file"),
     "a piece without its end": (piece(1, zlib.compress(bytes(48))[:-6]), "damaged-file"),
     "a piece that is no packed one": (piece(1, b"\0" * 60), "damaged-file"),
     "links that nobody counts": (uncounted(LINKS, many_groups), "damaged-file"),
