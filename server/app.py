@@ -26,7 +26,7 @@ from server.inference.surroundings import remove_stale_folders
 from server.job_parts import Jobs
 from server.parts import Inference, find_sandbox, logged
 from server.ports import Ports
-from server.repository_parts import Repository, open_repository, owned
+from server.repository_parts import Repository, open_repository, owned, usable
 from server.settings import WARN_TOKEN_BYTES, Settings
 from server.sites import build_sites
 from server.web.listener import HTTP1, HTTP2_AND_1, listen
@@ -57,9 +57,10 @@ async def serve(settings: Settings, ports: Ports) -> None:
         promoted = asyncio.Event()
         repository = open_repository(settings, ports.layout, promoted.set)
         try:
-            await repository.aliases.load()
-            await repository.recovery.reconcile()
-            await repository.partials.load()
+            with usable(settings):
+                await repository.aliases.load()
+                await repository.recovery.reconcile()
+                await repository.partials.load()
             async with asyncio.TaskGroup() as group:
                 sandbox = await find_sandbox(settings)
                 inference = Inference(

@@ -237,6 +237,21 @@ def _upgrade(engine: sa.Engine) -> None:
             command.upgrade(config, "head")
 
 
+@contextmanager
+def in_use() -> Iterator[None]:
+    """Use a database that opened.
+
+    Raises
+    ------
+    DatabaseUnusable
+        If it is damaged further on.
+    """
+    try:
+        yield
+    except sa.exc.DatabaseError as error:
+        raise DatabaseUnusable(f"cannot be read ({error.orig}): see `fsck`") from error
+
+
 async def damage(engine: Engine) -> list[str]:
     """Let the database check itself; return what is wrong with it."""
 

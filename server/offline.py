@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from server.repository.fsck import Finding, Fsck
 from server.repository.layout import Layout
 from server.repository.sweep import SweepReport
-from server.repository_parts import Repository, open_repository, owned
+from server.repository_parts import Repository, open_repository, owned, usable
 from server.settings import Settings, SettingsFault
 
 
@@ -18,7 +18,7 @@ async def sweep_once(settings: Settings) -> SweepReport:
     DatabaseInUse
         If a server is running on the same models.
     SettingsFault
-        If the folders cannot be used.
+        If the folders or the database cannot be used.
     """
     async with _repository(settings) as (_, repository):
         await repository.recovery.reconcile()
@@ -44,7 +44,7 @@ async def fsck_once(
     DatabaseInUse
         If a server is running on the same models.
     SettingsFault
-        If the folders cannot be used.
+        If the folders or the database cannot be used.
     """
     async with _repository(settings) as (layout, repository):
         fsck = Fsck(
@@ -66,6 +66,7 @@ async def _repository(settings: Settings) -> AsyncIterator[tuple[Layout, Reposit
     with owned(layout):
         repository = open_repository(settings, layout, lambda: None)
         try:
-            yield layout, repository
+            with usable(settings):
+                yield layout, repository
         finally:
             await repository.engine.dispose()

@@ -60,7 +60,8 @@ async def _with_engine(settings: Settings, work: Callable[[Engine], Awaitable[T]
             database.migrate(settings.database)
             engine = database.open_engine(settings.database)
             try:
-                return await work(engine)
+                with database.in_use():
+                    return await work(engine)
             finally:
                 await engine.dispose()
     except (database.LockUnusable, database.DatabaseUnusable) as error:

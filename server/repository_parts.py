@@ -94,7 +94,21 @@ def open_repository(
     SettingsFault
         If the database cannot be used.
     """
-    try:
+    with usable(settings):
         return Repository(settings, layout, on_promoted=on_promoted)
+
+
+@contextmanager
+def usable(settings: Settings) -> Iterator[None]:
+    """Use the database while the block runs.
+
+    Raises
+    ------
+    SettingsFault
+        If it cannot be used.
+    """
+    try:
+        with database.in_use():
+            yield
     except database.DatabaseUnusable as error:
         raise SettingsFault([f"DATABASE_URL={settings.database}: {error}"]) from error

@@ -4,9 +4,11 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -149,6 +151,24 @@ def test_every_fault_is_told_in_one_message(new_server: New, tmp_path: Path, tak
     )
     for word in ("shorter than", "server.crt", "MODELS_DIR", "UPLOAD_BIND", "SWEEP_INTERVAL_S"):
         assert word in said
+
+
+def test_a_damaged_registry_is_told(new_server: New) -> None:
+    server = new_server().start()
+    assert server.stop() == 0
+    path = server.models / "registry.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+        query = "SELECT rootpage FROM sqlite_master WHERE name IN ('alias', 'model')"
+        pages = [row[0] for row in connection.execute(query)]
+    data = bytearray(path.read_bytes())
+    for page in pages:
+        data[(page - 1) * size : page * size] = b"\xff" * size
+    path.write_bytes(data)
+    assert "see `fsck`" in _fails(server)
+    assert "see `fsck`" in server.run("models", "list").stderr
+    assert server.run("fsck").stdout.startswith("damaged database")
 
 
 def test_a_second_server_on_the_same_models_says_so(new_server: New) -> None:
