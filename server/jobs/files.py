@@ -28,7 +28,7 @@ from server.jobs.job import Kept
 from server.repository import fsops
 from server.repository.fsops import Disk
 from server.repository.staging import DISK_RESERVE, Sink, batches
-from server.repository.threads import on_disk
+from server.repository.threads import on_disk, open_on_disk
 from server.shielding import whole
 
 _log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class JobFiles:
             If there is no room for it.
         """
         self.check_room(declared or 0)
-        file = await on_disk(self.new)
+        file = await open_on_disk(self.new, fsops.NewFile.close)
         sink = Sink(file)
         try:
             async for batch in batches(chunks):
@@ -220,7 +220,11 @@ class JobFiles:
             except FileNotFoundError:
                 return None
 
-        fd = await on_disk(open_it)
+        def close_it(fd: int | None) -> None:
+            if fd is not None:
+                os.close(fd)
+
+        fd = await open_on_disk(open_it, close_it)
         if fd is None:
             _log.error("file of a job is gone", extra={"digest": digest.short})
             raise ArtifactNotFound("the file is gone")

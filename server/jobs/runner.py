@@ -22,7 +22,7 @@ from server.jobs.job import Claim, Kept, told
 from server.jobs.queue import ClaimLost, Queue
 from server.jobs.work import Do, Order
 from server.repository import fsops
-from server.repository.threads import on_disk
+from server.repository.threads import on_disk, open_on_disk
 
 _log = logging.getLogger(__name__)
 _EXTEND_S = 10.0  # a third of a lease
@@ -128,7 +128,7 @@ class Runner:
             stack.push_async_callback(self._files.close, sound)
             files: dict[str, fsops.NewFile] = {}
             for name in names:
-                files[name] = await on_disk(self._files.new)
+                files[name] = await open_on_disk(self._files.new, fsops.NewFile.close)
                 stack.push_async_callback(on_disk, files[name].close)
             order = Order(claim.asked, sound, {name: file.fd for name, file in files.items()})
             result = await self._do(order, _Telling(self._queue, claim).tell)

@@ -7,7 +7,7 @@ from server.errors import BadSignature, TooLarge
 from server.metrics import UPLOAD_BYTES
 from server.repository.partial_files import Partial, PartialFiles
 from server.repository.staging import BATCH_BYTES, BATCH_PIECES, Room, Staging
-from server.repository.threads import on_disk
+from server.repository.threads import on_disk, open_on_disk
 from server.shielding import run_to_end
 
 
@@ -59,7 +59,7 @@ class Appending:
         StorageFull
             If the disk or the room for uploads is short.
         """
-        fd = await on_disk(lambda: self._files.open_growing(partial.id))
+        fd = await open_on_disk(lambda: self._files.open_growing(partial.id), self._files.close)
         start, is_right = partial.offset, check is None
         try:
             try:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from server.errors import ServerError, StorageFull
@@ -29,6 +30,30 @@ async def on_disk(work: Callable[[], T]) -> T:
         return await run_to_end(asyncio.to_thread(work))
     except OSError as error:
         raise storage_error(error) from error
+
+
+async def open_on_disk(work: Callable[[], T], close: Callable[[T], None]) -> T:
+    """Open something in a thread; if nobody waits for it any more, it is closed again.
+
+    Raises
+    ------
+    StorageFull
+        If the disk is full.
+    ServerError
+        If it fails.
+    """
+    opened: list[T] = []
+
+    def open_it() -> T:
+        opened.append(work())
+        return opened[0]
+
+    try:
+        return await on_disk(open_it)
+    except BaseException:
+        for one in opened:
+            await on_disk(partial(close, one))
+        raise
 
 
 def storage_error(error: OSError) -> ServerError:

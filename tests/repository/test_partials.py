@@ -4,10 +4,12 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from server.digest import Digest
@@ -331,6 +333,30 @@ async def test_a_caller_that_is_cancelled_leaves_what_it_brought(uploads: Upload
     with pytest.raises(asyncio.CancelledError):
         await first
     assert partial.offset == 700
+
+
+async def test_a_caller_that_is_cancelled_while_the_disk_opens_leaves_nothing_open(
+    uploads: Uploads, house: House
+) -> None:
+    partial = await uploads.begin(len(DATA))
+    name = house.layout.partial(partial.id)
+    is_opening, may_open = threading.Event(), threading.Event()
+
+    def slowly(act: str, _name: Path) -> int:
+        if act == "open growing":
+            is_opening.set()
+            may_open.wait(10)
+        return 0
+
+    house.disk.fails = slowly
+    task = asyncio.create_task(uploads.add(partial, DATA))
+    await asyncio.to_thread(is_opening.wait, 10)
+    task.cancel()
+    await asyncio.sleep(0)
+    may_open.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert str(name) not in [one.path for one in psutil.Process().open_files()]
 
 
 async def test_who_waits_for_an_upload_that_is_removed_is_told(uploads: Uploads) -> None:
