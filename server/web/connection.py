@@ -83,8 +83,11 @@ class StreamedConnection(ASGIHTTPConnection):
         answer = cast(ASGISendCallable, draining(body, send))
         handler = asyncio.ensure_future(self.handle_request(request, answer))
         gone = asyncio.ensure_future(body.gone())
-        done, pending = await asyncio.wait({handler, gone}, return_when=asyncio.FIRST_COMPLETED)
-        await cancel_tasks(pending)
+        tasks = {handler, gone}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # also when the server has no time left
+            await cancel_tasks({task for task in tasks if not task.done()})
         raise_task_exceptions(done)
 
     async def handle_request(self, request: Request, send: ASGISendCallable) -> None:

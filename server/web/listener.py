@@ -26,6 +26,7 @@ _BACKLOG = 1024
 _STREAMS = 32
 _QUEUED_PIECES = 4  # of a body, between the connection and its reader
 _HANDSHAKE_S = 10.0
+_OPENING_S = 2.0  # the same, when the server stops
 _GOODBYE_S = 0.5  # for a client to close its side of TLS
 _ACCEPT_PAUSE_S = 0.2  # when the system has no descriptor left
 
@@ -96,15 +97,25 @@ async def listen(
     await asyncio.wait([accepting])
     sock.close()
     await worker.terminated.set()
-    for tasks, last, timeout_s in (
-        (serving, False, graceful_s),
-        (serving, True, 2 * _GOODBYE_S),
-        (opened, True, 2 * _GOODBYE_S),
-    ):
-        for task in tasks if last else ():
+    await _let_end(serving, opened, graceful_s)
+    for tasks in (serving, opened):
+        for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks, timeout=timeout_s)
+            await asyncio.wait(tasks, timeout=2 * _GOODBYE_S)
+
+
+async def _let_end(
+    serving: set[asyncio.Task[Any]], opened: set[asyncio.Task[Any]], graceful_s: float
+) -> None:
+    """Wait for requests under way, and for those that connections in their handshake bring."""
+    now = asyncio.get_running_loop().time
+    end = now() + graceful_s
+    opening_end = min(end, now() + _OPENING_S)
+    while (tasks := serving | opened) and (left_s := opening_end - now()) > 0:
+        await asyncio.wait(tasks, timeout=left_s)
+    while serving and (left_s := end - now()) > 0:
+        await asyncio.wait(serving, timeout=left_s)
 
 
 async def _accept(
