@@ -160,7 +160,7 @@ def test_a_damaged_registry_is_told(new_server: New) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         size = connection.execute("PRAGMA page_size").fetchone()[0]
-        query = "SELECT rootpage FROM sqlite_master WHERE name IN ('alias', 'model')"
+        query = "SELECT rootpage FROM sqlite_master WHERE tbl_name IN ('alias', 'model')"
         pages = [row[0] for row in connection.execute(query)]
     data = bytearray(path.read_bytes())
     for page in pages:
