@@ -25,11 +25,11 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import h2.connection
-import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
 import hypercorn.protocol
+from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h2 import H2Protocol
@@ -49,6 +49,10 @@ _WINDOW_BYTES = 4 << 20
 _TABLE_BYTES = 4 << 10  # of headers of answers that are remembered
 _FIRST_WINDOW_BYTES = 65_535  # RFC 9113 section 6.9.2: a connection begins with this
 _RESETS = (30, 10.0)  # at once, and each second
+# RFC 9113 section 5.1.2: who sends its first requests has not heard yet how many there may be at
+# once; clients take it for 100 (section 6.5.2). h2 ends the connection of whoever sends too many.
+_FIRST_STREAMS = 128
+_REFUSED = (_FIRST_STREAMS, 10.0)
 
 _PATH = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,18}")
@@ -67,23 +71,33 @@ class StreamingH2(H2Protocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        values = {SettingCodes(k): v for k, v in self.connection.local_settings.items()}
-        values[SettingCodes.INITIAL_WINDOW_SIZE] = _WINDOW_BYTES
-        values[SettingCodes.MAX_FRAME_SIZE] = _FRAME_BYTES
-        values[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 0
-        self.connection.local_settings = h2.settings.Settings(client=False, initial_values=values)
+        self._set(
+            {
+                SettingCodes.INITIAL_WINDOW_SIZE: _WINDOW_BYTES,
+                SettingCodes.MAX_FRAME_SIZE: _FRAME_BYTES,
+                SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
+            }
+        )
         self.connection.max_inbound_frame_size = _FRAME_BYTES
         # the setting alone only tells the client
         self.connection.decoder.max_header_list_size = MAX_HEAD_BYTES
         self._cutter = FrameCutter(MAX_HEAD_BYTES, _FRAME_BYTES)
         self._resets = Allowance(*_RESETS)
+        self._refused = Allowance(*_REFUSED)
         self._sent_away = False
+
+    def _set(self, changed: dict[SettingCodes, int]) -> None:
+        values = {SettingCodes(k): v for k, v in self.connection.local_settings.items()}
+        self.connection.local_settings = h2.settings.Settings(
+            client=False, initial_values=values | changed
+        )
 
     async def initiate(
         self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
     ) -> None:
         """Begin the connection and open its window."""
         await super().initiate(headers, settings)
+        self._set({SettingCodes.MAX_CONCURRENT_STREAMS: _FIRST_STREAMS})  # the client is told less
         self.connection.increment_flow_control_window(_WINDOW_BYTES - _FIRST_WINDOW_BYTES)
         await self._flush()
 
@@ -109,6 +123,8 @@ class StreamingH2(H2Protocol):
             return
         # one by one: handling one event may end the stream of the next
         for event in _joined(events):
+            if self._sent_away:
+                return
             data = event if isinstance(event, h2.events.DataReceived) else None
             if data is not None and data.stream_id not in self.streams:
                 self._refuse_late(data)
@@ -126,7 +142,7 @@ class StreamingH2(H2Protocol):
         self._sent_away = True
         if self.client is not None:
             type(self).on_flood(caller_of(self.client[0]))
-        self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+        self.connection.close_connection(ErrorCodes.ENHANCE_YOUR_CALM)
         await self._flush()
         await self.send(Closed())
 
@@ -147,10 +163,10 @@ class StreamingH2(H2Protocol):
         self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         self._reset(event.stream_id)
 
-    def _reset(self, stream_id: int) -> None:
+    def _reset(self, stream_id: int, code: ErrorCodes = ErrorCodes.NO_ERROR) -> None:
         try:
-            self.connection.reset_stream(stream_id, h2.errors.ErrorCodes.NO_ERROR)
-        except h2.exceptions.StreamClosedError:
+            self.connection.reset_stream(stream_id, code)
+        except h2.exceptions.ProtocolError:  # it is gone, or its connection
             return
 
     async def _proceed(self, stream_id: int) -> None:
@@ -167,7 +183,17 @@ class StreamingH2(H2Protocol):
             self._cutter.allow_for(len(data))
             await self.send(RawData(data))
 
+    def _is_full(self) -> bool:
+        # both: a stream whose end was sent may still be among ours
+        most = self.config.h2_max_concurrent_streams
+        return len(self.streams) >= most and self.connection.open_inbound_streams > most
+
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
+        if self._is_full():
+            self._reset(request.stream_id, ErrorCodes.REFUSED_STREAM)
+            if not self._refused.spend():
+                await self._send_away()
+            return
         problem = _judge(request.headers)
         if problem is None:
             await super()._create_stream(request)

@@ -6,6 +6,7 @@ from typing import Any
 import h2.connection
 import h2.events
 import pytest
+from h2.errors import ErrorCodes
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.asyncio.task_group import TaskGroup
 from hypercorn.asyncio.worker_context import WorkerContext
@@ -28,6 +29,7 @@ class Exchange:
     def __init__(self) -> None:
         self.bodies: dict[bytes, list[bytes]] = {}
         self.answered = 0
+        self.config = Config()
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         name = dict(scope["headers"])[b"name"]
@@ -45,7 +47,7 @@ class Exchange:
 
     def _begin(self, group: TaskGroup) -> StreamingH2:
         return StreamingH2(
-            ASGIWrapper(self.app), Config(), WorkerContext(None), group, ConnectionState({}),
+            ASGIWrapper(self.app), self.config, WorkerContext(None), group, ConnectionState({}),
             True, None, None, self.send,
         )  # fmt: skip
 
@@ -186,6 +188,75 @@ class Cancelling(Exchange):
 @pytest.mark.parametrize("frames", range(1, 7))
 async def test_a_stream_that_is_reset_while_its_data_waits_leaves_the_others(frames: int) -> None:
     await Cancelling(frames).ask()
+
+
+class Crowd(Exchange):
+    """A client that sends its first requests before it has heard how many there may be at once."""
+
+    def __init__(self, *, answers: bool = True) -> None:
+        super().__init__()
+        self.config.h2_max_concurrent_streams = 32
+        self.answers = answers
+        self.client = h2.connection.H2Connection()
+        self.client.initiate_connection()
+        self.may_answer = asyncio.Event()
+        self.ended: set[int] = set()
+        self.refused: set[int] = set()
+        self.is_sent_away = False
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        if not self.answers:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            return
+        await self.may_answer.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": False})
+
+    async def send(self, event: Event) -> None:
+        for found in self.client.receive_data(event.data) if isinstance(event, RawData) else []:
+            if isinstance(found, h2.events.StreamEnded):
+                self.ended.add(found.stream_id)
+            elif isinstance(found, h2.events.StreamReset):
+                assert found.error_code == ErrorCodes.REFUSED_STREAM
+                self.refused.add(found.stream_id)
+            self.is_sent_away |= isinstance(found, h2.events.ConnectionTerminated)
+
+    def _flight(self, count: int) -> bytes:
+        for _ in range(count):
+            self.client.send_headers(
+                self.client.get_next_available_stream_id(), HEADERS, end_stream=True
+            )
+        return self.client.data_to_send()
+
+    async def ask(self, flights: list[int]) -> None:
+        """Send so many requests at once, and more when those were answered or refused."""
+        async with asyncio.timeout(10), TaskGroup(asyncio.get_running_loop()) as group:
+            protocol = self._begin(group)
+            sent = [self._flight(count) for count in flights]  # before anything is heard
+            await protocol.initiate()
+            asked = 0
+            for count, flight in zip(flights, sent, strict=True):
+                await protocol.handle(RawData(flight))
+                self.may_answer.set()
+                asked += count
+                while self.answers and len(self.ended | self.refused) < asked:
+                    await asyncio.sleep(0)
+            await protocol.handle(Closed())
+
+
+@pytest.mark.parametrize("count", [33, 40, 100])
+async def test_of_too_many_first_requests_as_many_as_there_may_be_are_answered(count: int) -> None:
+    crowd = Crowd()
+    await crowd.ask([count, 1])
+    assert len(crowd.refused) == count - 32
+    assert len(crowd.ended) == 33
+
+
+async def test_who_does_not_heed_how_many_requests_there_may_be_is_sent_away() -> None:
+    crowd = Crowd(answers=False)
+    await crowd.ask([50] * 4)
+    assert crowd.is_sent_away
 
 
 async def test_a_client_does_not_choose_how_many_headers_are_remembered() -> None:
