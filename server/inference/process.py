@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -23,35 +22,21 @@ from server.errors import (
     every_error,
 )
 from server.inference import surroundings
-from server.inference.channel import BUFFER_BYTES, Channel
+from server.inference.channel import Channel
 from server.inference.frames import SOCKET_FD, BatchMessage, Message
 from server.inference.mailbox import Mailbox
 from server.inference.memory_watch import MemoryWatch
 from server.inference.sandbox import Rights
+from server.inference.spawning import Output, connect, spawn
 from server.shielding import run_to_end
 from server.sound_errors import UnreadableSound
 
 _log = logging.getLogger(__name__)
-_WORDS_BYTES, _WORDS_LINES = 8192, 20
+_WORDS_LINES = 20
 # what a child may say of a client's input; anything else from it is a fault of ours
 _TOLD = (MalformedRequest, UnreadableSound, UnusableInput, BadModel)
 _ERRORS = every_error()
 _OURS = {"self", "detail", "type", "title", "status", "instance", "msg"}
-
-
-class _Output(asyncio.SubprocessProtocol):
-    """Keeps the end of what a process writes to standard error, and notices when it has ended."""
-
-    def __init__(self) -> None:
-        self.said = b""
-        self.ended = asyncio.Event()
-
-    def pipe_data_received(self, fd: int, data: bytes) -> None:
-        # a hostile process may write without end
-        self.said = (self.said + data)[-_WORDS_BYTES:]
-
-    def process_exited(self) -> None:
-        self.ended.set()
 
 
 class Child:
@@ -65,7 +50,7 @@ class Child:
 
     def __init__(
         self,
-        process: tuple[asyncio.SubprocessTransport, _Output],
+        process: tuple[asyncio.SubprocessTransport, Output],
         channel: Channel,
         folder: Path,
     ) -> None:
@@ -148,10 +133,10 @@ class Child:
             ours, theirs = socket.socketpair()
             undo.callback(ours.close)
             with theirs:
-                process = await _spawn(
+                process = await spawn(
                     module, theirs.fileno(), folder, nice=nice, given=list(given.values())
                 )
-            channel = Channel(*await _connect(ours, process), *boxes)
+            channel = Channel(*await connect(ours, process), *boxes)
             undo.pop_all()
         return cls(process, channel, folder), dict(given)
 
@@ -227,50 +212,6 @@ class Child:
         lines = self._output.said.decode("utf-8", "replace").splitlines()
         for line in lines[-_WORDS_LINES:]:
             _log.error("child said", extra={"child": module, "pid": self.pid, "line": line[:400]})
-
-
-async def _spawn(
-    module: str, fd: int, folder: Path, *, nice: int, given: list[int]
-) -> tuple[asyncio.SubprocessTransport, _Output]:
-    boot = _BOOT.format(nice=nice, fd=SOCKET_FD, death=_PR_SET_PDEATHSIG)
-    command = [sys.executable, "-P", "-c", boot, module, str(fd), str(os.getpid())]
-    return await asyncio.get_running_loop().subprocess_exec(
-        _Output,
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        pass_fds=[fd, *given],
-        cwd=folder,
-        env=surroundings.environment(folder),
-        process_group=0,  # no Ctrl-C of ours; in a session of its own `nice` would not count
-    )
-
-
-async def _connect(
-    sock: socket.socket, process: tuple[asyncio.SubprocessTransport, _Output]
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    sock.setblocking(False)
-    try:
-        return await asyncio.open_connection(sock=sock, limit=BUFFER_BYTES)
-    except BaseException:
-        process[0].close()
-        raise
-
-
-# Before any library is imported: on Linux the child is made to end with its parent, even by kill
-# -9; what a terminal or systemd sends to all processes is for the parent, which needs the child to
-# end well; its priority goes down, and its socket moves to a fixed number.
-_PR_SET_PDEATHSIG = 1
-_BOOT = (
-    "import ctypes, os, runpy, signal, sys; "
-    "sys.platform == 'linux' and ctypes.CDLL(None).prctl({death}, signal.SIGKILL); "
-    "os.getppid() == int(sys.argv[3]) or os._exit(1); "
-    "[signal.signal(n, signal.SIG_IGN) for n in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)]; "
-    "os.nice({nice}); os.dup2(int(sys.argv[2]), {fd}); "
-    "sys.argv[2] == '{fd}' or os.close(int(sys.argv[2])); "
-    "runpy.run_module(sys.argv[1], run_name='__main__')"
-)
 
 
 def _told(problem: Any) -> ServerError:
