@@ -21,7 +21,6 @@ from server.inference.child_kind import ChildKind
 from server.inference.frames import BatchMessage, Message
 from server.inference.memory import process_bytes
 from server.inference.process import Child
-from server.metrics import CHILD_FAILURES
 from server.shielding import whole
 
 _log = logging.getLogger(__name__)
@@ -159,16 +158,14 @@ class ChildPool:
                 await asyncio.sleep(_RESTART_PAUSE_S)
                 continue
             self._alive.add(child)
-            failed, failed_starts, self._is_lost = False, 0, False
+            failed_starts, self._is_lost = 0, False
             try:
                 if not self._ready.done():
                     self._ready.set_result(child.ready)
-                failed = await self._serve(child)
+                await self._serve(child)
             finally:
                 self._alive.discard(child)
                 await child.end()
-            if failed:
-                self._count_failure(child)
 
     async def _is_startable(self) -> bool:
         if self._kind.check is None:
@@ -188,15 +185,8 @@ class ChildPool:
             self._ready.exception()  # somebody may never ask
         self._queue.refuse(error)
 
-    def _count_failure(self, child: Child) -> None:
-        child.log_last_words(self._kind.module)
-        CHILD_FAILURES.labels(self._kind.name, child.cause).inc()
-
-    def _fields(self, reason: str) -> dict[str, str]:
-        return {"child": self._kind.module, "reason": reason}
-
-    async def _serve(self, child: Child) -> bool:
-        """Give calls to a child until it is spent; True when it failed before."""
+    async def _serve(self, child: Child) -> None:
+        """Give calls to a child until it is spent or has failed."""
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         died = asyncio.ensure_future(child.wait())
         died.add_done_callback(lambda _: _end(over))
@@ -205,13 +195,10 @@ class ChildPool:
             hands = (self._hand(child, over, turns) for _ in range(self._kind.in_flight))
             if any(await asyncio.gather(*hands)):
                 self._lose(child)
-                return True
-            if not died.done():
-                return False
-            self._lose(child)
-            _log.error("child failed", extra=self._fields("it died while idle"))
-            await asyncio.sleep(_RESTART_PAUSE_S)
-            return True
+            elif died.done():
+                self._lose(child)
+                await child.end()  # which tells of it, before the pause
+                await asyncio.sleep(_RESTART_PAUSE_S)
         finally:
             died.cancel()
 
@@ -253,7 +240,6 @@ class ChildPool:
         try:
             result = await child.call(message, timeout_s=self._kind.call_timeout_s)
         except WorkerFailed as error:
-            _log.error("child failed", extra=self._fields(error.detail))
             return error
         except ServerError as error:
             settle(answer, error)
@@ -261,8 +247,9 @@ class ChildPool:
             settle(answer, self._failure or Overload("the process was stopped"))
             raise
         except Exception:  # a boundary: nobody may wait for an answer that never comes
-            _log.exception("child could not be called", extra=self._fields("unforeseen"))
-            return WorkerFailed("the call could not be made")
+            _log.exception("child could not be called", extra={"child": self._kind.module})
+            child.failure = "the call could not be made"
+            return WorkerFailed(child.failure)
         else:
             if not answer.done():
                 answer.set_result(result)

@@ -28,6 +28,7 @@ from server.inference.mailbox import Mailbox
 from server.inference.memory_watch import MemoryWatch
 from server.inference.sandbox import Rights
 from server.inference.spawning import Output, connect, spawn
+from server.metrics import CHILD_FAILURES
 from server.shielding import run_to_end
 from server.sound_errors import UnreadableSound
 
@@ -46,21 +47,26 @@ class Child:
     ----------
     ready : dict
         What the child said when it had started.
+    failure : str
+        Why it must be ended; empty: it has not failed.
     """
 
     def __init__(
         self,
+        module: str,
         process: tuple[asyncio.SubprocessTransport, Output],
         channel: Channel,
         folder: Path,
     ) -> None:
+        self._module = module
         self._transport, self._output = process
         self._channel = channel
         self._folder = folder
         self._max_bytes: int | None = None
-        self._took_too_much = False
+        self._took_too_much = self._is_over = False
         self.pid = self._transport.get_pid()
         self.ready: dict[str, Any] = {}
+        self.failure = ""
 
     @classmethod
     async def start(
@@ -104,10 +110,6 @@ class Child:
         try:
             first = Message(config | written | child._confine(rights))
             child.ready = (await child.call(first, timeout_s=timeout_s)).fields
-        except WorkerFailed:
-            await child.end()
-            child.log_last_words(module)
-            raise
         except BaseException:
             await child.end()
             raise
@@ -138,7 +140,7 @@ class Child:
                 )
             channel = Channel(*await connect(ours, process), *boxes)
             undo.pop_all()
-        return cls(process, channel, folder), dict(given)
+        return cls(module, process, channel, folder), dict(given)
 
     def _confine(self, rights: Rights | None) -> dict[str, Any]:
         """Hold the child to what it may use; return what it is told of that."""
@@ -163,13 +165,13 @@ class Child:
         try:
             with watch:
                 answer = await self._channel.ask(message, timeout_s=timeout_s)
+            if (problem := answer.fields.get("problem")) is not None:
+                raise _told(problem)
         except WorkerFailed as error:
-            if watch.reason:
-                self._took_too_much = True
-                raise WorkerFailed(watch.reason) from error
-            raise
-        if (problem := answer.fields.get("problem")) is not None:
-            raise _told(problem)
+            self._took_too_much |= bool(watch.reason)
+            detail = watch.reason or error.detail
+            self.failure = self.failure or detail
+            raise WorkerFailed(detail) from error
         return answer
 
     @property
@@ -178,21 +180,29 @@ class Child:
         return self._channel.has_hung_up
 
     def _kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self._transport.kill()
+        # not by the transport: it would take the status of one that has just died, and lose it
+        if not self._output.ended.is_set():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
 
     async def wait(self) -> None:
         """Return when the process has ended."""
         await self._output.ended.wait()
 
     async def end(self) -> None:
-        """End the process at once and remove its folder."""
+        """End the process at once, remove its folder and, where it has failed, log and count it."""
         await run_to_end(self._end())
 
     async def _end(self) -> None:
+        is_first, self._is_over = not self._is_over, True
+        if is_first and (self._output.ended.is_set() or self.has_hung_up):
+            self.failure = self.failure or "it died while idle"
         self._channel.close()
-        self._transport.close()  # kills the process where it still runs
+        self._kill()
         await self._output.ended.wait()
+        self._transport.close()
+        if is_first and self.failure:
+            self._report()
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     @property
@@ -207,11 +217,12 @@ class Child:
             return "killed"  # by us, as a rule: it took too long or answered nonsense
         return "exit" if status is None or status >= 0 else "signal"
 
-    def log_last_words(self, module: str) -> None:
-        """Log the end of what the process wrote to standard error, after it has ended."""
-        lines = self._output.said.decode("utf-8", "replace").splitlines()
-        for line in lines[-_WORDS_LINES:]:
-            _log.error("child said", extra={"child": module, "pid": self.pid, "line": line[:400]})
+    def _report(self) -> None:
+        told = {"child": self._module, "pid": self.pid}
+        _log.error("child failed", extra=told | {"cause": self.cause, "reason": self.failure})
+        CHILD_FAILURES.labels(self._module.rpartition(".")[2], self.cause).inc()
+        for line in self._output.said.decode("utf-8", "replace").splitlines()[-_WORDS_LINES:]:
+            _log.error("child said", extra=told | {"line": line[:400]})
 
 
 def _told(problem: Any) -> ServerError:

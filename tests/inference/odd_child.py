@@ -46,6 +46,8 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         raise BadModel("it is no model", reason="test")
     if config.get("die"):
         os._exit(1)
+    if number := config.get("die_by"):
+        os.kill(os.getpid(), number)
     if "answer" in config:
         raise _Answer(config["answer"])
     if size := config.get("allocate_mb"):

@@ -14,6 +14,7 @@ from server.errors import BadModel, Overload, WorkerFailed
 from server.inference.child_kind import ChildKind
 from server.inference.frames import Message
 from server.inference.pool import ChildPool
+from server.metrics import PREFIX, REGISTRY
 from server.sound_errors import SoundTooShort
 
 MakePool = Callable[..., ChildPool]
@@ -190,6 +191,43 @@ async def test_a_first_child_that_refuses_fails_the_pool(make_pool: MakePool) ->
 async def test_a_first_child_that_dies_fails_the_pool(make_pool: MakePool) -> None:
     with pytest.raises(WorkerFailed):
         await make_pool(die=True).ready()
+
+
+def failures(cause: str) -> float:
+    labels = {"child": "odd_child", "cause": cause}
+    return REGISTRY.get_sample_value(f"{PREFIX}_child_failures_total", labels) or 0.0
+
+
+async def test_a_child_that_dies_while_it_starts_is_counted(make_pool: MakePool) -> None:
+    before = failures("exit")
+    with pytest.raises(WorkerFailed):
+        await make_pool(die=True).ready()
+    assert failures("exit") == before + 1
+
+
+async def test_a_child_that_dies_in_a_call_is_counted_once(make_pool: MakePool) -> None:
+    before, pool = failures("exit"), make_pool()
+    with pytest.raises(WorkerFailed):
+        await ask(pool, "die")
+    await ask(pool, "echo", text="next")
+    assert failures("exit") == before + 1
+
+
+async def test_children_that_are_ended_well_are_not_counted(make_pool: MakePool) -> None:
+    causes = ("exit", "killed", "signal")
+    before, pool = [failures(cause) for cause in causes], make_pool(max_calls=1)
+    for _ in range(3):
+        await ask(pool, "echo", text="x")
+    await pool.close()
+    assert [failures(cause) for cause in causes] == before
+
+
+async def test_by_what_a_child_died_is_never_lost(make_pool: MakePool) -> None:
+    before = failures("signal")
+    for _ in range(20):  # whoever asks for the status of a dead process first has it
+        with pytest.raises(WorkerFailed):
+            await make_pool(die_by=signal.SIGUSR1).ready()
+    assert failures("signal") == before + 20
 
 
 async def test_a_child_that_shouts_is_still_heard(make_pool: MakePool) -> None:
