@@ -236,6 +236,7 @@ class WorkerFailed(ServerError):
     """The process that held the request died or answered nonsense; the request failed alone."""
 
     status, slug, title = 502, "worker-failed", "The process that held this request failed"
+    cause = ""  # why one ended that was being started
 
 
 class SandboxMissing(ServerError):

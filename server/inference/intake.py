@@ -45,6 +45,10 @@ _LISTED = 64  # models that wait to be judged, in memory
 _LOOK_S = 60.0
 _GATE_BYTES = 1 << 30
 _WRITTEN_BYTES = 8 << 30  # the largest copy of a repaired file, or converted model
+_GATE = "server.inference.gate_child"
+_FATAL = (
+    "its outline cannot be read, or not in the time that a file of its size has: upload it again"
+)
 _CLIENT_PART = (BadModel, WorkerFailed)
 
 
@@ -200,7 +204,7 @@ class Intake:
             raise BadModel("the file here is damaged; upload it again")
         path = self._store.path(model.digest).resolve()
         rights = self._sandbox.rights(memory_bytes=_GATE_BYTES, read=[path])
-        told = await self._ask("server.inference.gate_child", {"path": str(path)}, rights=rights)
+        told = await self._ask(_GATE, {"path": str(path)}, rights=rights)
         verdict, judged = told_verdict(told.get("gate")), told_reading(told.get("gate"))
         config: dict[str, Any] = {"path": str(path), "manifest": model.manifest, "judged": judged}
         config["activations"] = verdict["activations"]
@@ -253,7 +257,10 @@ class Intake:
         """Run a one-shot child and return what it says; once more when it dies."""
         try:
             return await self._ask_once(module, config, rights, output)
-        except WorkerFailed:
+        except WorkerFailed as error:
+            if module == _GATE and error.cause == "signal":
+                # nothing but the library ran, or its time is over: with this file it ends so again
+                raise BadModel(_FATAL, reason="damaged-file") from error
             # a process may also die for lack of memory, which is not the model's fault
             if output is not None:
                 os.ftruncate(output, 0)

@@ -110,6 +110,10 @@ class Child:
         try:
             first = Message(config | written | child._confine(rights))
             child.ready = (await child.call(first, timeout_s=timeout_s)).fields
+        except WorkerFailed as error:
+            await child.end()
+            error.cause = child.cause
+            raise
         except BaseException:
             await child.end()
             raise

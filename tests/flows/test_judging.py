@@ -1,5 +1,6 @@
 """A process that judges a model file may die of it: alone, and with a verdict."""
 
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,24 @@ from tests.flows.conftest import TinyModels
 from tests.flows.running import Server, fresh_copy, probabilities, problem_of, wait_until
 
 pytestmark = pytest.mark.timeout(300)
+
+
+def test_a_file_that_its_library_dies_of_is_damaged(
+    new_server: Callable[..., Server], tiny: TinyModels, short_wav: bytes
+) -> None:
+    server = new_server().start()
+    digest = server.host(fresh_copy(tiny.path("row.h5")))
+
+    def end_one() -> bool:
+        for child in server.children("gate_child"):
+            child.send_signal(signal.SIGSEGV)
+            return True
+        return False
+
+    wait_until(end_one, "its outline is read")
+    answer = server.predict(digest, short_wav)
+    assert problem_of(answer, 422) == "model-rejected"
+    assert answer.json()["reason"] == "damaged-file"
 
 
 @pytest.mark.parametrize("module", ["gate_child", "intake_child"])
