@@ -15,21 +15,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from server.gate import hdf5, json_text, legacy_weights, zips
-from server.gate.config import ConfigReader
-from server.gate.cost import Cost, count
-from server.gate.hdf5 import Dataset
-from server.gate.json_text import MAX_BYTES
-from server.gate.keras_version import is_before_3
-from server.gate.onnx_file import judge_onnx
+from server.gate.archive import zips
+from server.gate.archive.unpacked import Unpacked
+from server.gate.archive.zips import Member
+from server.gate.config import json_text
+from server.gate.config.json_text import MAX_BYTES
+from server.gate.config.keras_version import is_before_3
+from server.gate.config.reader import ConfigReader
+from server.gate.cost.cost import Cost, count
+from server.gate.hdf5 import legacy_weights
+from server.gate.hdf5.outline import Dataset, Outline, opened, outline
+from server.gate.hdf5.window import part_of
+from server.gate.onnx.graphs import judge_onnx
 from server.gate.reading import Placed, digest_of
 from server.gate.refusals import refused, shown
 from server.gate.sniff import Format, kind
-from server.gate.unpacked import Unpacked
 from server.gate.version import VERSION
 from server.gate.weights import compare
-from server.gate.window import part_of
-from server.gate.zips import Member
 
 MAX_FILE = 8 << 30
 _VERSION_CHARS = 64
@@ -102,18 +104,18 @@ def _ask_the_library(file: BinaryIO, size: int) -> None:
 
 def _h5(file: BinaryIO, size: int) -> Verdict:
     read_at = part_of(file, 0)
-    with hdf5.opened(read_at, size=size) as opened:
-        found = hdf5.outline(opened, read_at, size=size)
-        config = legacy_weights.text(opened, "model_config")
-        version = legacy_weights.text(opened, "keras_version")
+    with opened(read_at, size=size) as tree:
+        found = outline(tree, read_at, size=size)
+        config = legacy_weights.text(tree, "model_config")
+        version = legacy_weights.text(tree, "keras_version")
         if config is None:
-            raise _without_model(opened.attrs, found)
-        stored = legacy_weights.listed(opened, found)
+            raise _without_model(tree.attrs, found)
+        stored = legacy_weights.listed(tree, found)
     raw = config.encode()
     return _verdict("h5", raw, version, stored, digest_of(raw))
 
 
-def _without_model(attributes: Any, found: hdf5.Outline) -> Exception:
+def _without_model(attributes: Any, found: Outline) -> Exception:
     if "layer_names" in attributes or {"layers", "_layer_checkpoint_dependencies"} & found.groups:
         return refused(
             "weights-only",
@@ -152,8 +154,8 @@ def _weights(file: BinaryIO, member: Member) -> list[Dataset]:
         read_at = part_of(file, member.start)
     else:
         read_at = Unpacked(file, member).read_at
-    with hdf5.opened(read_at, size=member.size) as opened:
-        found = hdf5.outline(opened, read_at, size=member.size)
+    with opened(read_at, size=member.size) as tree:
+        found = outline(tree, read_at, size=member.size)
     return [dataset for path, dataset in found.datasets.items() if not _is_left_out(path)]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from server.errors import BadModel
+from server.gate.hdf5.superblock import SIGNATURE
 from server.gate.refusals import refused
-from server.gate.superblock import SIGNATURE
 
 Format = Literal["h5", "keras", "onnx"]
 

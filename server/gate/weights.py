@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from server.gate.hdf5 import Dataset
+from server.gate.config.tree import Shape
+from server.gate.hdf5.outline import Dataset
 from server.gate.refusals import refused
-from server.gate.tree import Shape
 
 _STATE = 2  # counters and seeds, which layers keep beside their weights
 

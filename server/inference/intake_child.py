@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from server.errors import BadModel
-from server.gate.cost import MAX_TENSOR
+from server.gate.cost.cost import MAX_TENSOR
 from server.inference import keras_model
 from server.inference.child import Handler, serve
 from server.inference.intake_task import task_of

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from server.errors import BadModel
-from server.gate.tree import OPEN
+from server.gate.config.tree import OPEN
 from server.inference.trials import Engine, runnable
 from server.tasks.contract import Signature
 

@@ -27,8 +27,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from server.errors import BadModel
-from server.gate.keras_version import is_before_3
-from server.gate.values import array
+from server.gate.config.keras_version import is_before_3
+from server.gate.config.values import array
 
 OLD_HARD_SIGMOID = "keras2_hard_sigmoid"
 

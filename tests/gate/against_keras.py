@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from server.gate.operation_table import MODULE_OF
+from server.gate.config.operation_table import MODULE_OF
 from tests.gate.rule_cases import CASES, HEADS, OPERATIONS, Case
 
 _TOGETHER = ("Concatenate", "Stack")  # operations of one list

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
-from server.gate import hdf5
+from server.gate.hdf5 import outline as hdf5
 from tests.gate.files import (
     DENSE,
     SMALL_WEIGHTS,

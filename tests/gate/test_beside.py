@@ -1,12 +1,12 @@
-"""server/gate/beside.py: what stands beside the inputs of a call may not make it larger."""
+"""server/gate/cost/beside.py: what stands beside the inputs of a call may not make it larger."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from server.gate.beside import fits
-from server.gate.tree import Layer, Shape
+from server.gate.config.tree import Layer, Shape
+from server.gate.cost.beside import fits
 from tests.gate.files import (
     Config,
     called,

@@ -1,4 +1,4 @@
-"""server/gate/blocks.py and hdf5_plan.py: what the library would follow is followed first."""
+"""server/gate/hdf5: what the library would follow is followed first."""
 
 import struct
 from pathlib import Path
@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from server.gate.blocks import CHUNKS_OF_NODE, Blocks
+from server.gate.hdf5.blocks import CHUNKS_OF_NODE, Blocks
 from tests.gate.files import h5_file, judged, reason
 from tests.gate.hostile_hdf5 import HDF5, NOWHERE
 

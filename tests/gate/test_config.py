@@ -1,4 +1,4 @@
-"""server/gate/config.py and what it is made of: what is not known is refused, with its path."""
+"""server/gate/config: what is not known is refused, with its path."""
 
 import copy
 import json
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from server.gate import config as config_rules
-from server.gate.layer_table import LAYERS
+from server.gate.config import reader as config_rules
+from server.gate.config.layer_table import LAYERS
 from tests.gate.files import (
     DENSE,
     SMALL_WEIGHTS,

@@ -1,4 +1,4 @@
-"""server/gate/cost.py and weights.py: what a model costs, and whether its file agrees."""
+"""server/gate/cost/cost.py and weights.py: what a model costs, and whether its file agrees."""
 
 import copy
 import re
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from server.gate.cost import Cost
+from server.gate.cost.cost import Cost
 from server.gate.version import VERSION
 from tests.gate.files import (
     DENSE,

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.errors import BadModel
-from server.gate import json_text
-from server.gate.config import ConfigReader
-from server.gate.cost import count
+from server.gate.config import json_text
+from server.gate.config.reader import ConfigReader
+from server.gate.cost.cost import count
 from tests.gate import rule_cases
 from tests.gate.files import Config, called, functional, layer, sequential, tensor
 from tests.gate.files import given as given_shape

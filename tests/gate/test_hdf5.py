@@ -1,4 +1,4 @@
-"""server/gate/hdf5.py and legacy_weights.py: structure, and what is declared against stored."""
+"""server/gate/hdf5: structure, and what is declared against what is stored."""
 
 import contextlib
 import io
@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.errors import BadModel
-from server.gate import hdf5, superblock
-from server.gate.window import Window
+from server.gate.hdf5 import outline as hdf5
+from server.gate.hdf5 import superblock
+from server.gate.hdf5.window import Window
 from tests.gate.files import h5_file, judged, keras_file, members, patched, reason, refusal, zipped
 from tests.gate.hostile import arrays, in_pieces
 

@@ -1,4 +1,4 @@
-"""server/gate/json_text.py: budgets, and one meaning only."""
+"""server/gate/config/json_text.py: budgets, and one meaning only."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.errors import BadModel
-from server.gate import json_text
+from server.gate.config import json_text
 
 PLAIN = st.recursive(
     st.none()

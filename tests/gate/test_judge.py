@@ -10,10 +10,10 @@ import pytest
 
 from server.errors import BadModel
 from server.gate import judge as gate
-from server.gate.cost import Cost
-from server.gate.keras_version import is_before_3
-from server.gate.layer_table import CUSTOM, OPERATION_IN_H5, TOLD
-from server.gate.object_table import KINDS
+from server.gate.config.keras_version import is_before_3
+from server.gate.config.layer_table import CUSTOM, OPERATION_IN_H5, TOLD
+from server.gate.config.object_table import KINDS
+from server.gate.cost.cost import Cost
 from server.gate.refusals import refused, shown
 from tests.gate.files import h5_file, judged, keras_file, members, reason, zipped
 from tests.gate.hostile import ATTACKS

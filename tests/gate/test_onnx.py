@@ -1,4 +1,4 @@
-"""server/gate/onnx_file.py and protobuf.py: ONNX files by their structure."""
+"""server/gate/onnx/graphs.py and protobuf.py: ONNX files by their structure."""
 
 import contextlib
 import io
@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from server.errors import BadModel
 from server.gate.judge import judge
-from server.gate.onnx_file import OnnxVerdict, judge_onnx
-from server.gate.onnx_table import OPERATORS
-from server.gate.protobuf import varints
+from server.gate.onnx.graphs import OnnxVerdict, judge_onnx
+from server.gate.onnx.protobuf import varints
+from server.gate.onnx.table import OPERATORS
 from tests.gate import onnx_files
 from tests.gate.files import reason as refused_by_the_gate
 from tests.gate.files import refusal

@@ -1,4 +1,4 @@
-"""server/gate/rules_*.py: shapes and weights of every layer, as Keras has them."""
+"""server/gate/cost/rules_*.py: shapes and weights of every layer, as Keras has them."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from server.errors import BadModel
-from server.gate import counting
-from server.gate.config import ConfigReader
-from server.gate.effect import Effect
-from server.gate.layer_table import LAYERS
-from server.gate.operation_table import MODULE_OF, OPERATIONS
-from server.gate.rules_operations import indexed
-from server.gate.tree import BATCH
+from server.gate.config.layer_table import LAYERS
+from server.gate.config.operation_table import MODULE_OF, OPERATIONS
+from server.gate.config.reader import ConfigReader
+from server.gate.config.tree import BATCH
+from server.gate.cost import counting
+from server.gate.cost.effect import Effect
+from server.gate.cost.rules_operations import indexed
 from tests.gate import rule_cases
 from tests.gate.files import given, layer, sequential
 from tests.gate.rule_cases import CASES, FIRST, HEADS, Case

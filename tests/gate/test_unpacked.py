@@ -1,4 +1,4 @@
-"""server/gate/unpacked.py: deflated members are read at any place, in bounded memory."""
+"""server/gate/archive/unpacked.py: deflated members are read at any place, in bounded memory."""
 
 import contextlib
 import io
@@ -17,9 +17,9 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from server.errors import BadModel
-from server.gate import zips
-from server.gate.unpacked import Unpacked
-from server.gate.zips import DEFLATED, Member
+from server.gate.archive import zips
+from server.gate.archive.unpacked import Unpacked
+from server.gate.archive.zips import DEFLATED, Member
 from tests.gate.files import given, judged, layer, members, sequential, zipped
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""server/gate/zips.py: archives laid out in one way, and no other."""
+"""server/gate/archive/zips.py: archives laid out in one way, and no other."""
 
 import contextlib
 import io

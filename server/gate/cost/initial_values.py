@@ -3,8 +3,8 @@
 from math import prod
 from typing import Any
 
-from server.gate.effect import Shapes, number
-from server.gate.tree import Layer
+from server.gate.config.tree import Layer
+from server.gate.cost.effect import Shapes, number
 
 _ORTHOGONAL = frozenset({"orthogonal", "Orthogonal", "OrthogonalInitializer"})
 _GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}

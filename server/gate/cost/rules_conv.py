@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from math import prod
 
-from server.gate.effect import (
+from server.gate.config.tree import Layer, Shape
+from server.gate.cost.effect import (
     Effect,
     Rule,
     Run,
@@ -17,7 +18,6 @@ from server.gate.effect import (
     size,
     split,
 )
-from server.gate.tree import Layer, Shape
 
 _MOST_BESIDE = 1024  # of a window, beside what it goes over
 

@@ -3,7 +3,9 @@
 from math import prod
 from typing import Any
 
-from server.gate.effect import (
+from server.gate.config.operation_table import BINARY, REDUCTIONS, UNARY
+from server.gate.config.tree import BATCH, Layer, Shape
+from server.gate.cost.effect import (
     Effect,
     Rule,
     Run,
@@ -15,9 +17,7 @@ from server.gate.effect import (
     one,
     size,
 )
-from server.gate.operation_table import BINARY, REDUCTIONS, UNARY
-from server.gate.rules_shape import concatenated, reshaped, same
-from server.gate.tree import BATCH, Layer, Shape
+from server.gate.cost.rules_shape import concatenated, reshaped, same
 
 
 def _joined(_: Layer, shapes: Shapes, __: Run) -> Effect:

@@ -6,10 +6,10 @@ than what it covers would make the result larger than was counted.
 
 from itertools import chain
 
-from server.gate.effect import Shapes, broadcast
-from server.gate.layer_table import MODELS
-from server.gate.rules_recurrent import state_widths
-from server.gate.tree import Layer, Shape
+from server.gate.config.layer_table import MODELS
+from server.gate.config.tree import Layer, Shape
+from server.gate.cost.effect import Shapes, broadcast
+from server.gate.cost.rules_recurrent import state_widths
 
 _ATTENTION = frozenset({"Attention", "AdditiveAttention", "MultiHeadAttention"})
 _SEQUENCE = 3  # axes

@@ -13,8 +13,8 @@ import zlib
 from collections import OrderedDict
 from typing import Any, BinaryIO
 
-from server.gate import zips
-from server.gate.zips import Member
+from server.gate.archive import zips
+from server.gate.archive.zips import Member
 
 _STATES = 512
 _BLOCK = 1 << 20  # the smallest

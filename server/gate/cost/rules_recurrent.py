@@ -2,10 +2,21 @@
 
 from math import prod
 
-from server.gate.effect import Effect, Rule, Run, Shapes, is_on, number, numbers, one, rank, split
+from server.gate.config.tree import BATCH, Layer, Shape
+from server.gate.cost.effect import (
+    Effect,
+    Rule,
+    Run,
+    Shapes,
+    is_on,
+    number,
+    numbers,
+    one,
+    rank,
+    split,
+)
+from server.gate.cost.rules_conv import padded, slid
 from server.gate.refusals import refused
-from server.gate.rules_conv import padded, slid
-from server.gate.tree import BATCH, Layer, Shape
 
 MAX_UNROLLED = 512
 _STEP = 8  # calls that one of a layer at each step counts as

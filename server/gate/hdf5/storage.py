@@ -10,7 +10,7 @@ from typing import Any
 
 from h5py import h5d, h5z
 
-from server.gate.blocks import ReadAt
+from server.gate.hdf5.blocks import ReadAt
 from server.gate.refusals import refused
 
 MAX_PIECES = 1 << 17

@@ -3,7 +3,9 @@
 from math import prod
 from typing import Any
 
-from server.gate.effect import (
+from server.gate.config.tree import Layer, Shape
+from server.gate.config.values import shape_of
+from server.gate.cost.effect import (
     Effect,
     Rule,
     Run,
@@ -20,8 +22,6 @@ from server.gate.effect import (
     size,
     split,
 )
-from server.gate.tree import Layer, Shape
-from server.gate.values import shape_of
 
 _REACH = 11  # numbers that make one where nothing is made smaller, at most: of lanczos5
 

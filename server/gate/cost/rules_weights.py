@@ -4,7 +4,8 @@ import re
 from math import prod
 from typing import Any
 
-from server.gate.effect import (
+from server.gate.config.tree import Layer, Shape
+from server.gate.cost.effect import (
     Effect,
     Rule,
     Run,
@@ -18,7 +19,6 @@ from server.gate.effect import (
     size,
     split,
 )
-from server.gate.tree import Layer, Shape
 
 
 def _dense(layer: Layer, shapes: Shapes, _: Run) -> Effect:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from server.gate.beside import makes_masks
-from server.gate.counting import Counter
-from server.gate.effect import Shapes, size
+from server.gate.config.tree import Layer
+from server.gate.cost.beside import makes_masks
+from server.gate.cost.counting import Counter
+from server.gate.cost.effect import Shapes, size
 from server.gate.refusals import refused, short
-from server.gate.tree import Layer
 
 MAX_PARAMETERS = 500_000_000
 MAX_TENSOR = 1 << 28
@@ -16,7 +16,7 @@ MAX_FLOPS = 2 * 10**12
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one sample costs, with open axes counted as `server.gate.tree.OPEN`.
+    """What one sample costs, with open axes counted as `server.gate.config.tree.OPEN`.
 
     Attributes
     ----------

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from server.gate import values
+from server.gate.config import values
+from server.gate.config.tree import Argument, Constant, Node, Ref
 from server.gate.refusals import refused
-from server.gate.tree import Argument, Constant, Node, Ref
 
 _TENSOR = "__keras_tensor__"
 _ARRAYS = ("__numpy__", "__tensor__", "__tuple__")

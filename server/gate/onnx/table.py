@@ -4,7 +4,7 @@ Field numbers are those of onnx.proto (onnx 1.23). What is left out on purpose: 
 sparse tensors and devices.
 """
 
-from server.gate.protobuf import Field, Schema
+from server.gate.onnx.protobuf import Field, Schema
 
 _MANY = "*"
 

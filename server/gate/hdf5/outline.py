@@ -15,11 +15,11 @@ import h5py
 from h5py import h5, h5a, h5g, h5l, h5o, h5s, h5t
 
 from server.errors import BadModel
-from server.gate import hdf5_plan
-from server.gate.blocks import ReadAt
+from server.gate.hdf5 import storage
+from server.gate.hdf5.blocks import ReadAt
+from server.gate.hdf5.superblock import BYTES, UNDEFINED, check_superblock, damaged
+from server.gate.hdf5.window import Window
 from server.gate.refusals import refused
-from server.gate.superblock import BYTES, UNDEFINED, check_superblock, damaged
-from server.gate.window import Window
 
 MAX_OBJECTS = 8000
 MAX_ARRAYS, MAX_PLANNED = 4000, 1000  # all of them, and those in pieces
@@ -238,7 +238,7 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     if len(shape) > _MAX_RANK:
         raise refused("hdf5-type", f"an array has over {_MAX_RANK} axes", where=path)
     plan = item.get_create_plist()
-    hdf5_plan.check_place(plan, path)
+    storage.check_place(plan, path)
     offset = item.get_offset()
     is_whole = offset is not None and offset != UNDEFINED  # then no filters and no views are there
     pieces = 0 if is_whole else _planned(plan, path, shape, found)
@@ -257,7 +257,7 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     if pieces:
         if prod(plan.get_chunk()) * width > MAX_EXPANSION * size + _SLACK:
             raise refused("hdf5-bomb", "an array's chunk is larger than the file", where=path)
-        hdf5_plan.check_pieces(item, plan, path, width, found.read_at)
+        storage.check_pieces(item, plan, path, width, found.read_at)
     return Dataset(shape, is_float)
 
 
@@ -267,9 +267,9 @@ def _planned(plan: Any, path: str, shape: tuple[int, ...], found: Outline) -> in
     if found._planned > MAX_PLANNED:
         told = f"over {MAX_PLANNED} arrays are stored in pieces"
         raise refused("hdf5-objects", told, where=path)
-    pieces = hdf5_plan.pieces_of(plan, path, shape)
+    pieces = storage.pieces_of(plan, path, shape)
     found._pieces += pieces
-    if found._pieces > hdf5_plan.MAX_PIECES:
-        told = f"the arrays have over {hdf5_plan.MAX_PIECES} pieces"
+    if found._pieces > storage.MAX_PIECES:
+        told = f"the arrays have over {storage.MAX_PIECES} pieces"
         raise refused("hdf5-bomb", told, where=path)
     return pieces

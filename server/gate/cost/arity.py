@@ -1,8 +1,8 @@
 """How many tensors a layer is called on, and in which arguments they stand."""
 
-from server.gate.operation_table import BINARY
+from server.gate.config.operation_table import BINARY
+from server.gate.config.tree import Argument, Constant, Layer, Model, Node, Ref
 from server.gate.refusals import refused
-from server.gate.tree import Argument, Constant, Layer, Model, Node, Ref
 
 _MERGES = frozenset(
     ["Add", "Average", "Maximum", "Minimum", "Multiply", "Concatenate", "CustomScaleLayer"]

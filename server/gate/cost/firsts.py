@@ -1,9 +1,9 @@
 """What Keras makes of a layer once and for all, at its first call or when it is built."""
 
-from server.gate.effect import Shapes, misfit, size
-from server.gate.initial_values import made_by
+from server.gate.config.tree import Layer, Shape
+from server.gate.cost.effect import Shapes, misfit, size
+from server.gate.cost.initial_values import made_by
 from server.gate.refusals import refused, short
-from server.gate.tree import Layer, Shape
 
 
 class Firsts:

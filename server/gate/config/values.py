@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from server.gate.object_table import (
+from server.gate.config.object_table import (
     ACTIVATION_MODULES,
     ACTIVATIONS,
     DTYPES,

@@ -7,21 +7,21 @@ first of these; so one count serves all.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from server.gate.arity import given as given_to
-from server.gate.beside import bears_masks, fits
-from server.gate.config import input_shape
-from server.gate.effect import Effect, Rule, Shapes, misfit, size
-from server.gate.firsts import Firsts, unlike
-from server.gate.order import MAX_VAIN, Order
+from server.gate.config.reader import input_shape
+from server.gate.config.tree import Batch, Constant, Layer, Model, Ref, Shape
+from server.gate.config.values import MAX_AXIS
+from server.gate.cost.arity import given as given_to
+from server.gate.cost.beside import bears_masks, fits
+from server.gate.cost.effect import Effect, Rule, Shapes, misfit, size
+from server.gate.cost.firsts import Firsts, unlike
+from server.gate.cost.order import MAX_VAIN, Order
+from server.gate.cost.rules_conv import RULES as CONV
+from server.gate.cost.rules_operations import RULES as OPERATIONS
+from server.gate.cost.rules_operations import indexed
+from server.gate.cost.rules_recurrent import RULES as RECURRENT
+from server.gate.cost.rules_shape import RULES as SHAPE
+from server.gate.cost.rules_weights import RULES as WEIGHTS
 from server.gate.refusals import refused
-from server.gate.rules_conv import RULES as CONV
-from server.gate.rules_operations import RULES as OPERATIONS
-from server.gate.rules_operations import indexed
-from server.gate.rules_recurrent import RULES as RECURRENT
-from server.gate.rules_shape import RULES as SHAPE
-from server.gate.rules_weights import RULES as WEIGHTS
-from server.gate.tree import Batch, Constant, Layer, Model, Ref, Shape
-from server.gate.values import MAX_AXIS
 
 RULES: dict[str, Rule] = {**CONV, **SHAPE, **WEIGHTS, **RECURRENT, **OPERATIONS}
 MAX_CALLS = 50_000

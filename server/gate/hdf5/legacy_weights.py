@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 
-from server.gate.hdf5 import MAX_OBJECTS, Dataset, Outline
+from server.gate.hdf5.outline import MAX_OBJECTS, Dataset, Outline
 from server.gate.refusals import refused
 
 _WEIGHTS = "model_weights"

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from server.gate import values
-from server.gate.layer_table import LAYER_MODULE, LAYERS
-from server.gate.object_table import ACTIVATION_LAYERS
+from server.gate.config import values
+from server.gate.config.layer_table import LAYER_MODULE, LAYERS
+from server.gate.config.object_table import ACTIVATION_LAYERS
+from server.gate.config.values import Check, bad_value, unknown_key
 from server.gate.refusals import refused
-from server.gate.values import Check, bad_value, unknown_key
 
 WRAPPED = frozenset({"layer", "backward_layer", "cell", "cells"})  # layers, which are parsed
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from server.gate.config.schema import missing_key
+from server.gate.config.tree import Batch, Layer, Shape
 from server.gate.refusals import refused
-from server.gate.schema import missing_key
-from server.gate.tree import Batch, Layer, Shape
 
 Shapes = tuple[Shape, ...]
 

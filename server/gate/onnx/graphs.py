@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, BinaryIO
 
-from server.gate.onnx_table import (
+from server.gate.onnx.protobuf import MAX_KEPT, Message, Reader, Span, floats, varints
+from server.gate.onnx.table import (
     BITS,
     CONTROL,
     FACTORS,
@@ -21,7 +22,6 @@ from server.gate.onnx_table import (
     SCHEMA,
     SIZES,
 )
-from server.gate.protobuf import MAX_KEPT, Message, Reader, Span, floats, varints
 from server.gate.refusals import refused, shown
 
 MAX_FILE = (1 << 31) - 1

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from server.gate import values
-from server.gate.layer_table import (
+from server.gate.config import values
+from server.gate.config.layer_table import (
     APPLICATIONS,
     CUSTOM,
     LAYER_MODULE,
@@ -15,11 +15,11 @@ from server.gate.layer_table import (
     TOLD,
     UNSERVED,
 )
-from server.gate.nodes import nodes, refs
-from server.gate.operation_table import MODULE_OF, OPERATIONS
+from server.gate.config.nodes import nodes, refs
+from server.gate.config.operation_table import MODULE_OF, OPERATIONS
+from server.gate.config.schema import WRAPPED, check_keys
+from server.gate.config.tree import BATCH, OPEN, Batch, Layer, Model, Shape
 from server.gate.refusals import refused, shown
-from server.gate.schema import WRAPPED, check_keys
-from server.gate.tree import BATCH, OPEN, Batch, Layer, Model, Shape
 
 MAX_LAYERS = 2000
 MAX_CALLS = 20_000

@@ -1,6 +1,6 @@
 """In which order Keras can make the calls of a graph, and how often it tries in vain."""
 
-from server.gate.tree import Layer, Model, Node
+from server.gate.config.tree import Layer, Model, Node
 
 MAX_VAIN = 2_000
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from server.errors import BadModel
-from server.gate.blocks import CHUNKS_OF_NODE
+from server.gate.hdf5.blocks import CHUNKS_OF_NODE
 from server.gate.refusals import refused
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"

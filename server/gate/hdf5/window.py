@@ -8,7 +8,7 @@ import io
 import os
 from typing import BinaryIO
 
-from server.gate.blocks import Blocks, ReadAt
+from server.gate.hdf5.blocks import Blocks, ReadAt
 
 _PAGE = 16 << 10
 _READ = 512  # what a read costs of the budget beside its bytes

@@ -1,0 +1,1 @@
+"""Zip archives, read in one way only."""

@@ -1,0 +1,1 @@
+"""A model's configuration: what may stand in it, and what it says."""

@@ -1,0 +1,1 @@
+"""HDF5 files, followed before the library follows them."""

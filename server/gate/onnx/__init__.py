@@ -1,0 +1,1 @@
+"""ONNX files by the fields of their format."""
