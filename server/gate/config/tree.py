@@ -10,8 +10,21 @@ class Batch(int):
     """How many samples a call has: told apart, for it must stay the first axis of a tensor."""
 
 
+class Open(int):
+    """How long an axis is that is open, or made from one: its length is only known with a call."""
+
+    __slots__ = ()
+
+
+def _staying_open(name: str) -> Any:
+    plain = getattr(int, name)
+    return lambda self, *other: Open(plain(self, *other))
+
+
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "floordiv", "neg"):
+    setattr(Open, f"__{_name}__", _staying_open(f"__{_name}__"))
 BATCH = Batch(1)
-OPEN = 1024  # what an open axis is counted as: its length is only known with a call
+OPEN = Open(1024)  # what it is counted as
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from itertools import chain
 
 from server.gate.config.layer_table import MODELS
 from server.gate.config.tree import Layer, Shape
-from server.gate.cost.effect import Shapes, broadcast
+from server.gate.cost.effect import Shapes, broadcast, is_on
 from server.gate.cost.rules_recurrent import state_widths
 
 _ATTENTION = frozenset({"Attention", "AdditiveAttention", "MultiHeadAttention"})
 _SEQUENCE = 3  # axes
+_LOOPS = frozenset({"RNN", "LSTM", "GRU", "SimpleRNN", *(f"ConvLSTM{n}D" for n in (1, 2, 3))})
 _OF_QUERY = frozenset({"query_mask.0", "mask.0"})
 
 
@@ -44,13 +45,36 @@ def fits(layer: Layer, name: str, shape: Shape, inputs: Shapes, outputs: Shapes)
     return bears_masks(layer, inputs) and _begins(inputs[0], shape)
 
 
-def makes_masks(layer: Layer) -> bool:
+def hands_on(layer: Layer, *, is_masked: bool) -> bool:
+    """Whether what a layer gives may bear a mask.
+
+    Parameters
+    ----------
+    layer : Layer
+        That is called.
+    is_masked : bool
+        Whether what it is called on may.
+    """
+    if layer.kind.startswith("ops.") or _ends_sequence(layer):
+        return False
+    return is_masked or _makes_masks(layer)
+
+
+def _ends_sequence(layer: Layer) -> bool:
+    if layer.kind == "Bidirectional":
+        return _ends_sequence(layer.inner["layer"][0])
+    if layer.kind in _LOOPS:
+        return not is_on(layer, "return_sequences", default=False)
+    return layer.kind == "Flatten" or layer.kind.startswith("Global")
+
+
+def _makes_masks(layer: Layer) -> bool:
     """Whether a layer in here has Keras hand masks on by itself, or is given one to hand on."""
     inner = [*(layer.model.layers if layer.model else ()), *chain(*layer.inner.values())]
     own = layer.kind == "Masking" or bool(layer.config.get("mask_zero"))
     names = (name for node in layer.nodes for name, _ in node.beside)
     given = any("mask" in name and not name.startswith("attention_mask") for name in names)
-    return own or given or any(map(makes_masks, inner))
+    return own or given or any(map(_makes_masks, inner))
 
 
 def bears_masks(layer: Layer, inputs: Shapes) -> bool:

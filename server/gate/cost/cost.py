@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from server.gate.config.tree import Layer
-from server.gate.cost.beside import makes_masks
 from server.gate.cost.counting import Counter
 from server.gate.cost.effect import Shapes, size
 from server.gate.refusals import refused, short
@@ -47,7 +46,7 @@ def count(layer: Layer) -> tuple[Cost, Shapes, Shapes]:
     BadModel
         If it cannot be counted, or is over a limit.
     """
-    counter = Counter(has_masks=makes_masks(layer))
+    counter = Counter()
     effect = counter.run(layer, ())
     counter.firsts.check_weights()
     parameters = sum(size(shape) for shape in effect.weights)

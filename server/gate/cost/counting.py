@@ -11,7 +11,7 @@ from server.gate.config.reader import input_shape
 from server.gate.config.tree import Batch, Constant, Layer, Model, Ref, Shape
 from server.gate.config.values import MAX_AXIS
 from server.gate.cost.arity import given as given_to
-from server.gate.cost.beside import bears_masks, fits
+from server.gate.cost.beside import bears_masks, fits, hands_on
 from server.gate.cost.effect import Effect, Rule, Shapes, misfit, size
 from server.gate.cost.firsts import Firsts, unlike
 from server.gate.cost.order import MAX_VAIN, Order
@@ -33,30 +33,27 @@ _MISFITS = (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, Over
 class Counter:
     """Counts one model; what was counted once is known.
 
-    Parameters
-    ----------
-    has_masks : bool
-        Whether some layer in it makes masks.
-
     Attributes
     ----------
     firsts : Firsts
         What is made of each layer at its first call.
+    is_masked : bool
+        Whether what is called now is called on tensors that may bear masks.
     """
 
-    def __init__(self, *, has_masks: bool = False) -> None:
-        self._has_masks = has_masks
-        self._known: dict[tuple[int, Shapes], Effect] = {}
+    def __init__(self) -> None:
+        self.is_masked = False
+        self._known: dict[tuple[int, Shapes, bool], Effect] = {}
         self.firsts = Firsts()
 
-    def run(self, layer: Layer, shapes: Shapes, *, is_masked: bool = False) -> Effect:
-        """Return what a call of a layer does; who is given a mask takes no other."""
-        if self._has_masks and not is_masked and not bears_masks(layer, shapes):
+    def run(self, layer: Layer, shapes: Shapes) -> Effect:
+        """Return what a call of a layer does, also of one inside another that is called now."""
+        if self.is_masked and not bears_masks(layer, shapes):
             sentence = "a mask that a layer before it makes would be laid over it in another way"
             raise refused("masked-layer", sentence, where=layer.where)
-        if (known := self._known.get((id(layer), shapes))) is None:
+        if (known := self._known.get((id(layer), shapes, self.is_masked))) is None:
             known = self._checked(layer, shapes, self._effect(layer, shapes))
-            self._known[id(layer), shapes] = known
+            self._known[id(layer), shapes, self.is_masked] = known
             self.firsts.note(layer, shapes, known.weights)
             if layer.built:
                 self.firsts.check_built(layer, self.run(layer, layer.built).weights, known.weights)
@@ -119,8 +116,10 @@ class _Sum:
     """Adds up the calls inside a model."""
 
     def __init__(self, counter: Counter, layer: Layer) -> None:
-        self._run = counter.run
+        self._counter = counter
         self._layer = layer
+        self._is_masked = counter.is_masked  # from outside
+        self._bearing: set[tuple[str, int]] = set()  # calls whose outputs may bear masks
         self._weights: dict[int, Shapes] = {}
         self._flops = self._numbers = self._largest = 0
         self._calls = 1
@@ -147,8 +146,11 @@ class _Sum:
                 )
             shapes = (model.declared,)
         self._largest = max(map(size, shapes))
+        is_masked = self._is_masked
         for layer in model.layers:
-            shapes = shapes if layer.kind == "InputLayer" else self._call(layer, shapes)
+            if layer.kind != "InputLayer":
+                shapes = self._call(layer, shapes, is_masked=is_masked)
+                is_masked = hands_on(layer, is_masked=is_masked)
         return shapes
 
     def graph(self, model: Model, shapes: Shapes) -> Shapes:
@@ -170,7 +172,10 @@ class _Sum:
                 if layer.kind == "ops.GetItem":
                     given = [self._part(layer, given, node.key)]
                 beside = [(k, self._tensor(layers, made, item)) for k, item in node.beside]
-                calls.append(self._call(layer, tuple(given), beside))
+                is_masked = any((ref.layer, ref.node) in self._bearing for ref in node.needs)
+                if hands_on(layer, is_masked=is_masked):
+                    self._bearing.add((layer.name, len(calls)))
+                calls.append(self._call(layer, tuple(given), beside, is_masked=is_masked))
                 order.note(layer, node)
                 ready += waiting.pop(layer.name, [])
         if waiting:
@@ -203,14 +208,25 @@ class _Sum:
             if len(shapes) != len(model.inputs):
                 raise self._broken("it is called on another number of tensors than it has inputs")
             made |= {ref.layer: [(shape,)] for ref, shape in zip(model.inputs, shapes, strict=True)}
+        if self._is_masked:
+            self._bearing |= {(name, 0) for name in made}
         self._largest = max((size(shape) for ((shape,),) in made.values()), default=0)
         return made
 
     def _call(
-        self, layer: Layer, shapes: Shapes, beside: Sequence[tuple[str, Shape]] = ()
+        self,
+        layer: Layer,
+        shapes: Shapes,
+        beside: Sequence[tuple[str, Shape]] = (),
+        *,
+        is_masked: bool,
     ) -> Shapes:
-        is_masked = any(name.startswith("mask.") for name, _ in beside)
-        effect = self._run(layer, shapes, is_masked=is_masked)
+        # who is given a mask takes no other; what lies inside may be handed it
+        is_given = any(name.startswith("mask.") for name, _ in beside)
+        has_inside = layer.model is not None or bool(layer.inner)
+        self._counter.is_masked = has_inside if is_given else is_masked
+        effect = self._counter.run(layer, shapes)
+        self._counter.is_masked = self._is_masked
         if not all(fits(layer, name, shape, shapes, effect.outputs) for name, shape in beside):
             raise misfit(layer)
         if self._weights.setdefault(id(layer), effect.weights) != effect.weights:

@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from server.gate.config.schema import missing_key
-from server.gate.config.tree import Batch, Layer, Shape
+from server.gate.config.tree import Batch, Layer, Open, Shape
 from server.gate.refusals import refused
 
 Shapes = tuple[Shape, ...]
@@ -119,10 +119,12 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     """Return the shape of several tensors that are joined element by element."""
     dims = max(len(shape) for shape in shapes)
     padded = [(1,) * (dims - len(shape)) + shape for shape in shapes]
-    # of equal lengths the batch, if it is among them
-    return tuple(
-        max(axis, key=lambda n: (n, isinstance(n, Batch))) for axis in zip(*padded, strict=True)
-    )
+    return tuple(max(axis, key=_standing) for axis in zip(*padded, strict=True))
+
+
+def _standing(axis: int) -> tuple[int, bool, bool]:
+    # of equal lengths the batch, if it is among them, and one that is not open
+    return axis, isinstance(axis, Batch), not isinstance(axis, Open)
 
 
 def split(layer: Layer, shape: Shape) -> tuple[list[int], int]:

@@ -19,10 +19,13 @@ from server.gate.cost.effect import (
 )
 from server.gate.cost.rules_shape import concatenated, reshaped, same
 
+_BITS = 2000
 
-def _joined(_: Layer, shapes: Shapes, __: Run) -> Effect:
+
+def _joined(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = broadcast(shapes)
-    return one(shape, flops=size(shape))
+    # a remainder is found bit by bit, as many as two exponents are apart
+    return one(shape, flops=size(shape) * (_BITS if layer.kind == "ops.Mod" else 1))
 
 
 def _matmul(_: Layer, shapes: Shapes, __: Run) -> Effect:

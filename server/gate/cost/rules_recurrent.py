@@ -2,7 +2,7 @@
 
 from math import prod
 
-from server.gate.config.tree import BATCH, Layer, Shape
+from server.gate.config.tree import BATCH, Layer, Open, Shape
 from server.gate.cost.effect import (
     Effect,
     Rule,
@@ -19,7 +19,8 @@ from server.gate.cost.rules_conv import padded, slid
 from server.gate.refusals import refused
 
 MAX_UNROLLED = 512
-_STEP = 8  # calls that one of a layer at each step counts as
+_STEP = 5  # calls that one of a layer at each step counts as
+_AROUND = 100_000  # additions that a cell takes time for at each step beside its own
 _EACH = 24  # layers that one step of a loop counts as, once it is written out
 _GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 
@@ -75,8 +76,9 @@ def _recurrent(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     outputs: list[Shape] = [(batch, steps, made) if sequence else (batch, made)]
     if is_on(layer, "return_state", default=False):
         outputs += [(batch, state) for state in states]
-    flops = 2 * steps * sum(prod(weight) for weight in weights)
-    calls = _written_out(layer, steps, _count(layer))
+    cells = _count(layer)
+    flops = steps * (2 * sum(prod(weight) for weight in weights) + _AROUND * cells)
+    calls = _written_out(layer, steps, cells)
     return Effect(tuple(outputs), tuple(weights), flops, 5 * steps * sum(states), calls)
 
 
@@ -89,7 +91,7 @@ def _count(layer: Layer) -> int:
 def _written_out(layer: Layer, steps: int, cells: int = 1) -> int:
     """Return how many calls the loop of a layer becomes."""
     if not is_on(layer, "unroll", default=False):
-        return 1
+        return _EACH * cells
     if steps > MAX_UNROLLED:
         raise refused(
             "cost-unrolled",
@@ -118,7 +120,8 @@ def _conv_lstm(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     calls = _written_out(layer, steps)
     around = padded(layer, spatial, kernel, channels)
     scratch = steps * (5 * prod(state) + around)
-    return Effect(tuple(found), tuple(weights), flops + steps * around, scratch, calls)
+    flops += steps * (around + _AROUND)
+    return Effect(tuple(found), tuple(weights), flops, scratch, calls)
 
 
 def _bidirectional(layer: Layer, shapes: Shapes, run: Run) -> Effect:
@@ -150,13 +153,15 @@ def _time_distributed(layer: Layer, shapes: Shapes, run: Run) -> Effect:
     batch, steps, *rest = shapes[0]
     (inner,) = layer.inner["layer"]
     effect = run(inner, ((batch, *rest),))
+    # Keras writes down the call of each step, but of an open axis one for all
+    calls = effect.calls if isinstance(steps, Open) else _STEP * steps * effect.calls
     outputs = tuple((batch, steps, *shape[1:]) for shape in effect.outputs)
     return Effect(
         outputs,
         effect.weights,
         steps * effect.flops,
         steps * effect.scratch,
-        _STEP * steps * effect.calls + 1,  # Keras writes down the call of each step
+        calls + 1,
         steps * effect.largest,
     )
 
