@@ -228,7 +228,11 @@ def test_a_post_without_a_body_is_taken_as_clients_send_it(server: Server, http2
     request = sign(server, Request("POST", "", "/v1/uploads", body=None), ALL)
     assert "content-length" not in request.headers  # httpx adds `Content-Length: 0`
     request.headers |= {"Tus-Resumable": "1.0.0", "Upload-Length": "9"}
-    assert deliver(server, request, http2=http2).status_code == 201
+    begun = deliver(server, request, http2=http2)
+    assert begun.status_code == 201
+    request = sign(server, Request("DELETE", "", begun.headers["Location"], body=None), ALL)
+    request.headers["Tus-Resumable"] = "1.0.0"
+    assert deliver(server, request, http2=http2).status_code == 204
 
 
 # once
