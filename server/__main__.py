@@ -62,7 +62,8 @@ and what is no model is set aside in MODELS_DIR/quarantine.
 exit status:
   0  all is well, or has been repaired
   1  faults remain
-  2  it could not be checked: a server is running, or the settings are wrong"""
+  2  it could not be checked: a server is running, the settings are wrong, or the database does
+     not open"""
 
 _EPILOG = """\
 a development server in two lines:

@@ -71,6 +71,27 @@ def test_fsck_of_folders_that_cannot_be_used_ends_with_2(new_server: NewServer) 
     assert "MODELS_DIR" in done.stderr
 
 
+def test_a_folder_that_is_named_like_litter_is_left_to_a_person(new_server: NewServer) -> None:
+    server = new_server()
+    folder = server.models / ".part-folder"
+    folder.mkdir(parents=True)
+    for _ in range(2):
+        done = server.run("fsck", "--repair")
+        assert (done.returncode, done.stderr) == (1, "")
+        assert done.stdout.startswith("litter: .part-folder\n")
+    folder.rmdir()
+    assert server.run("fsck").returncode == 0
+
+
+def test_fsck_of_a_registry_that_does_not_open_ends_with_2(new_server: NewServer) -> None:
+    server = new_server()
+    server.models.mkdir()
+    (server.models / "registry.sqlite3").write_bytes(b"no registry " * 1000)
+    done = server.run("fsck")
+    assert done.returncode == 2
+    assert "not a database" in done.stderr
+
+
 def test_the_help_says_what_the_exit_status_means(new_server: NewServer) -> None:
     done = new_server().run("fsck", "--help")
     assert "exit status:\n  0  all is well" in done.stdout
