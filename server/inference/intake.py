@@ -207,7 +207,7 @@ class Intake:
         told = await self._ask(_GATE, {"path": str(path)}, rights=rights)
         verdict, judged = told_verdict(told.get("gate")), told_reading(told.get("gate"))
         config: dict[str, Any] = {"path": str(path), "manifest": model.manifest, "judged": judged}
-        config["activations"] = verdict["activations"]
+        config |= {"activations": verdict["activations"], "calls": verdict["layers"]}
         load = self._load_onnx if told.get("format") == "onnx" else self._convert
         record = await load(path, config)
         counted = {"parameters": verdict["parameters"]} | record

@@ -31,7 +31,8 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
     loaded, engine = _load(Path(config["path"]), config.get("judged"))
     binding = task_of(manifest).bind(loaded.signature, manifest)
     if (activations := config.get("activations")) is not None:
-        check_memory(engine, loaded.signature, binding, activations=activations)
+        calls = config.get("calls", 0)
+        check_memory(engine, loaded.signature, binding, activations=activations, calls=calls)
     output: int | None = config.get("output_fd")
     if output is None:
         choice = keep(engine, loaded.signature, binding, why="nothing takes a converted model")

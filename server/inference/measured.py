@@ -15,11 +15,17 @@ from server.tasks.contract import Signature
 
 _FREE_BYTES = 256 << 20  # what any first run takes: threads, plans, kernels that are made for it
 _NUMBER_BYTES = 16  # four times a float, for what is laid out anew on the way
+_CALL_BYTES = 32 << 10
 _KIB = 1024
 
 
 def check_memory(
-    engine: Engine, signature: Signature, binding: Mapping[str, Any], *, activations: int
+    engine: Engine,
+    signature: Signature,
+    binding: Mapping[str, Any],
+    *,
+    activations: int,
+    calls: int = 0,
 ) -> None:
     """Run a model for the first time, on one row.
 
@@ -31,6 +37,8 @@ def check_memory(
         Its inputs, and what settles the axes that it leaves open.
     activations : int
         How many numbers it was counted to make of one row.
+    calls : int
+        Of layers, as they were counted: each becomes operations that TensorFlow plans.
 
     Raises
     ------
@@ -40,7 +48,7 @@ def check_memory(
     before = _peak_bytes()
     found = runnable(engine, signature, binding)
     took = _peak_bytes() - before
-    most = _FREE_BYTES + _NUMBER_BYTES * activations
+    most = _FREE_BYTES + _NUMBER_BYTES * activations + _CALL_BYTES * calls
     told = {item["tensor"]: item["shape"][1:] for item in binding["inputs"]}
     sizes = [
         size

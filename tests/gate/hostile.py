@@ -31,7 +31,7 @@ from tests.gate.files import (
     zipped,
 )
 from tests.gate.hostile_costs import COSTS, Attack
-from tests.gate.hostile_hdf5 import HDF5
+from tests.gate.hostile_hdf5 import HDF5, one_text_often
 from tests.gate.hostile_kernels import KERNELS
 from tests.gate.onnx_files import external, loop, named, of_a_domain
 
@@ -313,6 +313,7 @@ BOMBS: dict[str, Attack] = {
     ),
     "8,000 groups in one another": (lambda: h5_file(spoil=groups_in_groups), "hdf5-nested"),
     "13,000 attributes": (lambda: h5_file(spoil=many_attributes), "hdf5-attributes"),
+    "one long text for an attribute of many": (one_text_often, "damaged-file"),
     "one text for all names": (one_text_for_all_names, "damaged-file"),
     "configuration of 1 GiB": (inflating, "zip-ratio"),
     "65,000 members": (

@@ -102,6 +102,56 @@ def heaps_of_many_objects(groups: int = 50) -> bytes:
     return ended(data + heap)
 
 
+def free_places_in_a_circle(*places: int) -> bytes:
+    """Have each free place among the names of a group lead to the next, and the last to the first.
+
+    Parameters
+    ----------
+    *places : int
+        Where they lie, from the first name on.
+    """
+    data = bytearray(h5_file(spoil=lambda file: file.create_group("zz")))
+    at = data.rindex(b"HEAP")
+    data[at + 16 : at + 24] = struct.pack("<Q", places[0])
+    (names,) = struct.unpack_from("<Q", data, at + 24)
+    for place, following in zip(places, (*places[1:], places[0]), strict=True):
+        if names + place + 16 > len(data):
+            break
+        data[names + place : names + place + 16] = struct.pack("<QQ", following, 16)
+    return bytes(data)
+
+
+def one_text_often(count: int = 3500, size: int = 4 << 20) -> bytes:
+    """Have every text of an attribute be one long text, which is copied for each."""
+
+    def spoil(file: h5py.File) -> None:
+        texts = np.array(["x" * size, *["yy"] * (count - 1)], dtype=object)
+        file.attrs.create("extra", texts, dtype=h5py.string_dtype())
+
+    data = bytearray(h5_file(spoil=spoil))
+    at = data.index(struct.pack("<I", size))
+    while not data[struct.unpack_from("<Q", data, at + 4)[0] :].startswith(b"GCOL"):
+        at = data.index(struct.pack("<I", size), at + 1)
+    data[at : at + 16 * count] = bytes(data[at : at + 16]) * count
+    return bytes(data)
+
+
+def numbers_with_names(count: int) -> Callable[[h5py.File], object]:
+    kind = h5py.enum_dtype({f"n{k}": k for k in range(count)}, basetype="i4")
+    return lambda file: file.create_dataset("x", data=np.zeros(3, "i4"), dtype=kind)
+
+
+def small_arrays_of_large_pieces(file: h5py.File) -> None:
+    for k in range(200):
+        file.create_dataset(
+            f"optimizer_weights/{k}",
+            data=np.zeros(1, np.int8),
+            chunks=(4 << 20,),
+            maxshape=(None,),
+            compression="gzip",
+        )
+
+
 def many_pieces(length: int = 2**30) -> bytes:
     """Declare an array of a thousand million pieces, and write the last."""
     with tempfile.TemporaryDirectory() as folder:
@@ -206,6 +256,11 @@ def uncounted(kind: int, spoil: Callable[[h5py.File], object]) -> Callable[[], b
     return make
 
 
+def pieces_in_a_deep_tree(file: h5py.File) -> None:
+    values = np.zeros((2600, 2600), np.int8)
+    file.create_dataset("x", data=values, chunks=(8, 8), maxshape=(None, None), compression="gzip")
+
+
 def many_groups(file: h5py.File) -> None:
     for k in range(20):
         file.create_group(f"model_weights/dense/g{k}")
@@ -221,9 +276,24 @@ HDF5: dict[str, Attack] = {
     "groups that have one leaf in common": (groups_of_one_leaf, "damaged-file"),
     "pieces that have one leaf in common": (pieces_of_one_leaf, "damaged-file"),
     "heaps of many objects in one place": (heaps_of_many_objects, "damaged-file"),
-    "an array of a thousand million pieces": (many_pieces, "damaged-file"),
+    "numbers that have names": (
+        lambda: h5_file(spoil=numbers_with_names(3)),
+        "hdf5-type",
+    ),
+    "free places that lead to themselves": (lambda: free_places_in_a_circle(8), "damaged-file"),
+    "free places in a circle": (lambda: free_places_in_a_circle(8, 24), "damaged-file"),
+    "a free place outside": (lambda: free_places_in_a_circle(1 << 20), "damaged-file"),
+    "small arrays of large pieces": (
+        lambda: h5_file(spoil=small_arrays_of_large_pieces),
+        "hdf5-bomb",
+    ),
+    "an array of a thousand million pieces": (many_pieces, "hdf5-bomb"),
     "an array of 200,000 pieces": (
         lambda: h5_file(spoil=lambda f: f.create_dataset("x", shape=(200_000,), chunks=(1,))),
+        "hdf5-bomb",
+    ),
+    "an array of 100,000 pieces in a deep tree": (
+        lambda: h5_file(spoil=pieces_in_a_deep_tree, libver="latest"),
         "hdf5-bomb",
     ),
     "an array in another file, with an address": (elsewhere_with_an_address, "hdf5-external"),

@@ -243,6 +243,7 @@ GAP = b"\x08\x08"
         (with_model(lambda m: m.graph.input.append(m.graph.input[0])), "onnx-graph"),
         (with_model(lambda m: m.graph.input.add(name="a\nb")), "onnx-graph"),
         (with_model(lambda m: m.graph.input.add(name="a" * 257)), "onnx-graph"),
+        (written(honest()).replace(b"\x01y", b"\x01\xff"), "onnx-graph"),
         (with_model(many_inputs), "onnx-graph"),
         (with_model(lambda m: m.opset_import.add(domain="", version=17)), "onnx-domain"),
         (with_model(many_domains), "onnx-domain"),

@@ -4,8 +4,10 @@ What it goes through must not be more than the file is long, and it (1.14.6) is 
 for as long as somebody likes, by
 
 - a heap, where longer texts lie, with an object of no length: each says where the next begins;
+- a list of what is free among names, which may lead in a circle;
 - a B-tree whose nodes have children in common, which are gone through once for each way to them;
-- an index of chunks that says how many there may be, whatever is stored.
+- an index of chunks that says how many there may be, whatever is stored;
+- a heap that is packed, and unpacks to more than it is.
 
 ::
 
@@ -26,7 +28,8 @@ _OBJECT = struct.Struct("<HH4xQ")
 _STEP = 128  # what a step costs of a budget that is counted in bytes
 _NODE_HEAD = 24
 CHUNKS_OF_NODE = 64  # children that a node of an index of chunks has room for
-_MAX_DEPTH, _MAX_NODE = 2, 4096  # of B-trees of the second kind
+_MAX_DEPTH, _MAX_NODE = 2, 2048  # of B-trees of the second kind
+_LAST_FREE, _FREE_BYTES = 1, 16  # what ends a list of free places, and the shortest of them
 
 
 class Blocks:
@@ -48,7 +51,9 @@ class Blocks:
         self._rules: dict[bytes, Callable[[int, bytes], int]] = {
             b"GCOL": self._heap,
             b"TREE": self._node,
+            b"HEAP": self._names,
             b"BTHD": self._deep_tree,
+            b"FRHP": _unpacked_heap,
             b"EAHD": _extensible,
             b"FAHD": _fixed,
         }
@@ -109,11 +114,30 @@ class Blocks:
             self._children.add(child)
         return _STEP * int(used)
 
+    def _names(self, _: int, data: bytes) -> int:
+        """Follow the free places among the names of a group."""
+        size, place, at = struct.unpack_from("<QQQ", data, 8)
+        steps = 0
+        while place != _LAST_FREE:
+            steps += 1
+            if place + _FREE_BYTES > size or steps * _FREE_BYTES > size:
+                raise OSError("a list of free places has no end")
+            place = int.from_bytes(self._read_at(8, at + place), "little")
+        return _STEP * steps
+
     def _deep_tree(self, _: int, data: bytes) -> int:
         node, _record, depth = struct.unpack_from("<IHH", data, 6)
         if depth > _MAX_DEPTH or node > _MAX_NODE:
             raise OSError("a tree has more than a model's outline takes")
-        return 0
+        (records,) = struct.unpack_from("<Q", data, 26)
+        return _STEP * int(records) // 4
+
+
+def _unpacked_heap(_: int, data: bytes) -> int:
+    (filters,) = struct.unpack_from("<H", data, 7)
+    if filters:
+        raise OSError("a heap is packed")
+    return 0
 
 
 def _extensible(_: int, data: bytes) -> int:

@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 import h5py
-from h5py import h5, h5a, h5g, h5l, h5o, h5s, h5t
+from h5py import h5, h5a, h5d, h5g, h5l, h5o, h5s, h5t
 
 from server.errors import BadModel
 from server.gate.hdf5 import storage
@@ -28,6 +28,7 @@ MAX_ATTRIBUTES = 8 << 20
 MAX_EXPANSION = 4
 _SLACK = 1 << 20
 _MAX_RANK = 8
+_NAMED = 2
 _ATTRIBUTES_OF_ONE = 64
 _ATTRIBUTE = 1 << 10  # what one counts beside its value: to look at it takes time, not memory
 _BUDGET = 128 << 20
@@ -137,13 +138,11 @@ def outline(file: Any, read_at: ReadAt, *, size: int) -> Outline:
     inside = Counter(name.rpartition(b"/")[0] for name in places)
     _check_group(root, b"", inside, found)
     for name in places:
-        told = h5o.get_info(root, name)
-        path = _text(name)
-        if told.type == h5o.TYPE_GROUP:
+        item, path = h5o.open(root, name), _text(name)
+        if isinstance(item, h5g.GroupID):
             found.groups.add(path)
-            _check_group(h5g.open(root, name), name, inside, found)
-        elif told.type == h5o.TYPE_DATASET:
-            item = h5o.open(root, name)
+            _check_group(item, name, inside, found)
+        elif isinstance(item, h5d.DatasetID):
             _check_attributes(item, path, found)
             found.datasets[path] = _dataset(item, path, size, found)
             if len(found.datasets) > MAX_ARRAYS:
@@ -216,7 +215,7 @@ def _check_attributes(item: Any, path: str, found: Outline) -> None:
     for name in names:
         attribute = h5a.open(item, name)
         kind = attribute.get_type()
-        if not isinstance(kind, _PLAIN):
+        if not isinstance(kind, _PLAIN) or _has_names(kind):
             raise refused("hdf5-attributes", "an attribute is no text and no number", where=path)
         found._attributes += (
             _ATTRIBUTE + kind.get_size() * attribute.get_space().get_simple_extent_npoints()
@@ -229,7 +228,8 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     kind = item.get_type()
     width = kind.get_size()
     is_float = isinstance(kind, h5t.TypeFloatID)
-    if not (is_float or isinstance(kind, h5t.TypeIntegerID | h5t.TypeEnumID)) or width > 8:
+    is_whole_number = isinstance(kind, h5t.TypeIntegerID | h5t.TypeEnumID)
+    if not (is_float or is_whole_number) or width > 8 or _has_names(kind):
         raise refused("hdf5-type", "an array is not of plain numbers", where=path)
     space = item.get_space()
     if space.get_simple_extent_type() not in (h5s.SCALAR, h5s.SIMPLE):
@@ -242,7 +242,9 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     offset = item.get_offset()
     is_whole = offset is not None and offset != UNDEFINED  # then no filters and no views are there
     pieces = 0 if is_whole else _planned(plan, path, shape, found)
-    declared, stored = width * prod(shape), item.get_storage_size()
+    # of an array in pieces all of them are unpacked, also where its axes end before they do
+    numbers = pieces * prod(plan.get_chunk()) if pieces else prod(shape)
+    declared, stored = width * numbers, item.get_storage_size()
     if is_whole and offset + stored > size:
         raise refused("hdf5-bomb", "an array lies outside of the file", where=path)
     if declared and not stored:
@@ -257,8 +259,13 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     if pieces:
         if prod(plan.get_chunk()) * width > MAX_EXPANSION * size + _SLACK:
             raise refused("hdf5-bomb", "an array's chunk is larger than the file", where=path)
-        storage.check_pieces(item, plan, path, width, found.read_at)
+        storage.check_pieces(item, plan, path, width, found.read_at, most=pieces)
     return Dataset(shape, is_float)
+
+
+def _has_names(kind: Any) -> bool:
+    """Whether numbers have more names than the two of a boolean, as h5py stores it."""
+    return isinstance(kind, h5t.TypeEnumID) and kind.get_nmembers() > _NAMED
 
 
 def _planned(plan: Any, path: str, shape: tuple[int, ...], found: Outline) -> int:

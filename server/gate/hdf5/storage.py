@@ -13,7 +13,7 @@ from h5py import h5d, h5z
 from server.gate.hdf5.blocks import ReadAt
 from server.gate.refusals import refused
 
-MAX_PIECES = 1 << 17
+MAX_PIECES = 1 << 16
 # in this order, as h5py and Keras write them
 _FILTERS = (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32)
 _CHECKSUM = 4  # bytes of fletcher32
@@ -45,7 +45,9 @@ def pieces_of(plan: Any, path: str, shape: tuple[int, ...]) -> int:
     return prod(-(-n // wide) for n, wide in zip(shape, plan.get_chunk(), strict=True))
 
 
-def check_pieces(item: Any, plan: Any, path: str, width: int, read_at: ReadAt) -> None:
+def check_pieces(
+    item: Any, plan: Any, path: str, width: int, read_at: ReadAt, *, most: int
+) -> None:
     """Refuse an array of which a piece holds not exactly what it says.
 
     Of more the library takes memory for all; behind less it reads on in its own memory.
@@ -60,6 +62,8 @@ def check_pieces(item: Any, plan: Any, path: str, width: int, read_at: ReadAt) -
         Bytes of one number.
     read_at : callable
         Returns so many bytes from a place of the file.
+    most : int
+        How many pieces there may be.
 
     Raises
     ------
@@ -71,7 +75,13 @@ def check_pieces(item: Any, plan: Any, path: str, width: int, read_at: ReadAt) -
     whole = width * prod(plan.get_chunk())
     filters = [plan.get_filter(k)[0] for k in range(plan.get_nfilters())]
     pieces: list[Any] = []
-    item.chunk_iter(pieces.append)
+
+    def note(piece: Any) -> bool | None:
+        pieces.append(piece)
+        return True if len(pieces) > most else None
+
+    if item.chunk_iter(note):
+        raise refused("hdf5-bomb", "an array is stored in more pieces than it has", where=path)
     for piece in pieces:
         # a filter that would make a piece longer is left out of it
         applied = {kind for k, kind in enumerate(filters) if not piece.filter_mask >> k & 1}

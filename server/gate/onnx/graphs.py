@@ -34,6 +34,7 @@ _OPSETS = range(1, 40)
 _MAX_RANK = 16
 _MAX_DOMAINS = 64
 _NAME_CHARS = 256
+_NO_LETTER = "\ufffd"  # what bytes that are none are read as
 _MOST_NAMES = {"initializer": 200_000, "input": 256, "output": 256}
 _VARINT_BYTES = 16 << 20
 _FEW = MAX_KEPT  # numbers of a tensor that may be a shape
@@ -113,7 +114,7 @@ def _check_names(graph: Message, where: str) -> None:
 
 
 def _is_name(name: str) -> bool:
-    return 0 < len(name) <= _NAME_CHARS and name.isprintable()
+    return 0 < len(name) <= _NAME_CHARS and name.isprintable() and _NO_LETTER not in name
 
 
 class _Graphs:
