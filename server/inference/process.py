@@ -22,10 +22,10 @@ from server.errors import (
     every_error,
 )
 from server.inference import surroundings
+from server.inference.call_watch import CallWatch
 from server.inference.channel import Channel
 from server.inference.frames import SOCKET_FD, BatchMessage, Message
 from server.inference.mailbox import Mailbox
-from server.inference.memory_watch import MemoryWatch
 from server.inference.sandbox import Rights
 from server.inference.spawning import Output, connect, spawn
 from server.metrics import CHILD_FAILURES
@@ -63,7 +63,8 @@ class Child:
         self._channel = channel
         self._folder = folder
         self._max_bytes: int | None = None
-        self._took_too_much = self._is_over = False
+        self._excess = ""  # what it took too much of
+        self._is_over = False
         self.pid = self._transport.get_pid()
         self.ready: dict[str, Any] = {}
         self.failure = ""
@@ -163,16 +164,16 @@ class Child:
         ServerError
             The problem that the child found in the input.
         WorkerFailed
-            If the child died, answered nonsense, took too long or too much memory.
+            If the child died, answered nonsense, took too long, or too much memory or threads.
         """
-        watch = MemoryWatch(self.pid, self._max_bytes, self._kill)
+        watch = CallWatch(self.pid, self._max_bytes, self._kill)
         try:
             with watch:
                 answer = await self._channel.ask(message, timeout_s=timeout_s)
             if (problem := answer.fields.get("problem")) is not None:
                 raise _told(problem)
         except WorkerFailed as error:
-            self._took_too_much |= bool(watch.reason)
+            self._excess = self._excess or watch.cause
             detail = watch.reason or error.detail
             self.failure = self.failure or detail
             raise WorkerFailed(detail) from error
@@ -213,8 +214,8 @@ class Child:
     def cause(self) -> str:
         """Why it has ended, in a word: a forbidden system call is `sandbox`."""
         status = self._transport.get_returncode()
-        if self._took_too_much:
-            return "memory"
+        if self._excess:
+            return self._excess
         if status == -signal.SIGSYS:
             return "sandbox"
         if status == -signal.SIGKILL:

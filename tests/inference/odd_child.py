@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from enum import IntEnum
@@ -46,6 +47,10 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         raise BadModel("it is no model", reason="test")
     if config.get("die"):
         os._exit(1)
+    for _ in range(config.get("threads", 0)):
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    if config.get("hold"):
+        threading.Event().wait()
     if number := config.get("die_by"):
         os.kill(os.getpid(), number)
     if "answer" in config:

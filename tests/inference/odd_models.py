@@ -11,8 +11,11 @@ from typing import Any
 
 from server.inference.child_kind import ChildKind
 from server.inference.frames import Part
+from server.inference.sandbox import Rights
 
 CHILD = "tests.inference.odd_child"
+# what the parent holds a child to, without the walls that the kernel must have
+WATCHED = Rights(1 << 30, landlock=False, seccomp=False, file_bytes=1 << 20, keeps_writing=True)
 
 
 class Gate:

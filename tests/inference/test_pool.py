@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from server.errors import BadModel, Overload, WorkerFailed
+from server.inference.call_watch import MOST_THREADS
 from server.inference.child_kind import ChildKind
 from server.inference.frames import Message
 from server.inference.pool import ChildPool
+from server.inference.sandbox import Rights
 from server.metrics import PREFIX, REGISTRY
 from server.sound_errors import SoundTooShort
+from tests.inference.odd_models import WATCHED
 
 MakePool = Callable[..., ChildPool]
 
@@ -26,7 +29,12 @@ async def make_pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakePool]:
     pools: list[ChildPool] = []
 
     def make(
-        *, size: int = 1, queue: int = 8, timeout_s: float = 30.0, **config: object
+        *,
+        size: int = 1,
+        queue: int = 8,
+        timeout_s: float = 30.0,
+        rights: Rights | None = None,
+        **config: object,
     ) -> ChildPool:
         kind = ChildKind(
             "tests.inference.odd_child",
@@ -34,6 +42,7 @@ async def make_pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakePool]:
             start_timeout_s=30,
             call_timeout_s=timeout_s,
             max_calls=int(str(config.get("max_calls", 1000))),
+            rights=rights,
         )
         pools.append(ChildPool(kind, size=size, max_queue=queue, spawn=asyncio.ensure_future))
         return pools[-1]
@@ -228,6 +237,19 @@ async def test_by_what_a_child_died_is_never_lost(make_pool: MakePool) -> None:
         with pytest.raises(WorkerFailed):
             await make_pool(die_by=signal.SIGUSR1).ready()
     assert failures("signal") == before + 20
+
+
+async def test_a_child_that_starts_threads_without_end_is_ended(make_pool: MakePool) -> None:
+    before = failures("threads")
+    with pytest.raises(WorkerFailed, match="threads"):
+        await make_pool(threads=MOST_THREADS, hold=True, rights=WATCHED).ready()
+    assert failures("threads") == before + 1
+
+
+async def test_a_child_may_have_many_threads(make_pool: MakePool) -> None:
+    pool = make_pool(threads=MOST_THREADS - 1, rights=WATCHED)
+    await pool.ready()
+    assert await ask(pool, "shout") == {"shouted": True}
 
 
 async def test_a_child_that_shouts_is_still_heard(make_pool: MakePool) -> None:
