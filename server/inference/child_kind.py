@@ -1,4 +1,4 @@
-"""What the children of a pool are, how they are started and how long they serve."""
+"""What the children of a pool are, how they are started and how long they serve; a model's too."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -49,3 +49,22 @@ class ChildKind:
     def name(self) -> str:
         """What its children are called in logs and metrics."""
         return self.module.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How a model is run.
+
+    Attributes
+    ----------
+    kind : ChildKind
+        How its worker is started.
+    max_batch : int
+        Most rows at a time.
+    expected_bytes : int
+        What its worker is thought to take until it has been measured.
+    """
+
+    kind: ChildKind
+    max_batch: int
+    expected_bytes: int

@@ -9,11 +9,10 @@ from typing import Any
 
 from server.digest import Digest
 from server.errors import ModelNotReady, ModelState
-from server.inference.child_kind import ChildKind
+from server.inference.child_kind import ChildKind, Engine
 from server.inference.judges import judges
 from server.inference.record import RECORD_VERSION
 from server.inference.sandbox_level import Sandbox
-from server.inference.workers import Engine
 from server.repository.derived import DerivedFiles
 from server.repository.registry import Registry, State
 from server.repository.store import ModelStore

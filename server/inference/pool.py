@@ -41,6 +41,9 @@ class ChildPool:
         Calls that may wait; more are refused.
     spawn : callable
         Starts a task in the task group of the application.
+    on_waste : callable or None
+        Called when the one child was ended because it computed while nobody asked: no other is
+        started, and the pool has failed. None: another is.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class ChildPool:
         size: int,
         max_queue: int,
         spawn: Spawn,
+        on_waste: Callable[[], object] | None = None,
     ) -> None:
         self._kind = kind
+        self._on_waste = on_waste
         self._queue = Calls(max_queue)
         self._ready: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._alive: set[Child] = set()
@@ -166,6 +171,10 @@ class ChildPool:
             finally:
                 self._alive.discard(child)
                 await child.end()
+            if child.cause == "cpu" and self._on_waste is not None:
+                self._fail(WorkerFailed(child.failure))
+                self._on_waste()
+                return
 
     async def _is_startable(self) -> bool:
         if self._kind.check is None:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -25,6 +25,7 @@ from server.inference import surroundings
 from server.inference.call_watch import CallWatch
 from server.inference.channel import Channel
 from server.inference.frames import SOCKET_FD, BatchMessage, Message
+from server.inference.idle_watch import IdleWatch
 from server.inference.mailbox import Mailbox
 from server.inference.sandbox import Rights
 from server.inference.spawning import Output, connect, spawn
@@ -66,6 +67,7 @@ class Child:
         self._excess = ""  # what it took too much of
         self._is_over = False
         self.pid = self._transport.get_pid()
+        self._idle = IdleWatch(self.pid, self._kill)
         self.ready: dict[str, Any] = {}
         self.failure = ""
 
@@ -168,16 +170,20 @@ class Child:
         """
         watch = CallWatch(self.pid, self._max_bytes, self._kill)
         try:
-            with watch:
+            with self._called(), watch:
                 answer = await self._channel.ask(message, timeout_s=timeout_s)
             if (problem := answer.fields.get("problem")) is not None:
                 raise _told(problem)
         except WorkerFailed as error:
             self._excess = self._excess or watch.cause
-            detail = watch.reason or error.detail
+            detail = watch.reason or self._idle.reason or error.detail
             self.failure = self.failure or detail
             raise WorkerFailed(detail) from error
         return answer
+
+    def _called(self) -> AbstractContextManager[object]:
+        """Count no processor time while the block runs; without walls, never."""
+        return nullcontext() if self._max_bytes is None else self._idle
 
     @property
     def has_hung_up(self) -> bool:
@@ -201,7 +207,8 @@ class Child:
     async def _end(self) -> None:
         is_first, self._is_over = not self._is_over, True
         if is_first and (self._output.ended.is_set() or self.has_hung_up):
-            self.failure = self.failure or "it died while idle"
+            self.failure = self.failure or self._idle.reason or "it died while idle"
+        self._idle.close()
         self._channel.close()
         self._kill()
         await self._output.ended.wait()
@@ -214,8 +221,8 @@ class Child:
     def cause(self) -> str:
         """Why it has ended, in a word: a forbidden system call is `sandbox`."""
         status = self._transport.get_returncode()
-        if self._excess:
-            return self._excess
+        if self._excess or self._idle.reason:
+            return self._excess or "cpu"
         if status == -signal.SIGSYS:
             return "sandbox"
         if status == -signal.SIGKILL:

@@ -11,13 +11,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 from server.digest import Digest
 from server.errors import Overload, ServerError, WorkerFailed
 from server.inference.batcher import Batcher
-from server.inference.child_kind import ChildKind
+from server.inference.child_kind import Engine
 from server.inference.frames import Part
 from server.inference.open_axes import TriedShapes, has_open_axes
 from server.inference.pool import ChildPool, Spawn
@@ -28,25 +27,6 @@ _log = logging.getLogger(__name__)
 _MAX_WAITING = 64
 
 Record = Mapping[str, Any]  # what intake found of a model
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """How a model is run.
-
-    Attributes
-    ----------
-    kind : ChildKind
-        How its worker is started.
-    max_batch : int
-        Most rows at a time.
-    expected_bytes : int
-        What its worker is thought to take until it has been measured.
-    """
-
-    kind: ChildKind
-    max_batch: int
-    expected_bytes: int
 
 
 class ModelWorkers:
@@ -280,7 +260,13 @@ class ModelWorkers:
         await self._residents.make_room(expected_bytes)
         if self._closed:
             raise Overload("the process was stopped")
-        pool = ChildPool(engine.kind, size=1, max_queue=_MAX_WAITING, spawn=self._spawn)
+        pool = ChildPool(
+            engine.kind,
+            size=1,
+            max_queue=_MAX_WAITING,
+            spawn=self._spawn,
+            on_waste=lambda: self._spawn(self._send_away(digest)),
+        )
         batcher = Batcher(
             pool,
             max_batch=engine.max_batch,
@@ -293,3 +279,10 @@ class ModelWorkers:
         self._residents.put(digest, resident)
         self._unloaded.discard(digest)
         return resident
+
+    async def _send_away(self, digest: Digest) -> None:
+        """Count a crash of a model that computed while nobody asked it, and give back its place."""
+        await self._on_crash(digest)  # no answer clears it: such a model may answer well
+        resident = self._residents.get(digest)
+        if resident is not None and resident.pool.has_failed:
+            await self._residents.evict(digest, only=resident)

@@ -49,6 +49,8 @@ def start(config: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Handler]
         os._exit(1)
     for _ in range(config.get("threads", 0)):
         threading.Thread(target=threading.Event().wait, daemon=True).start()
+    if config.get("spin"):
+        threading.Thread(target=_spin, daemon=True).start()
     if config.get("hold"):
         threading.Event().wait()
     if number := config.get("die_by"):
@@ -167,6 +169,11 @@ def _tell(config: dict[str, Any], event: str) -> None:
 def _append(path: str, line: dict[str, Any]) -> None:
     with open(path, "a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def _spin() -> None:
+    while True:
+        pass
 
 
 def _wait(pipe: str) -> None:

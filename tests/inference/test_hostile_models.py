@@ -10,9 +10,9 @@ import pytest
 
 from server.digest import Digest
 from server.errors import BadModel, WorkerFailed
-from server.inference.child_kind import ChildKind
+from server.inference.child_kind import ChildKind, Engine
 from server.inference.residents import Budget
-from server.inference.workers import Engine, ModelWorkers
+from server.inference.workers import ModelWorkers
 from tests.inference.odd_models import CHILD, row, values
 from tests.inference.walls import HERE, MIB, needs_sandbox
 

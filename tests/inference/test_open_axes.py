@@ -12,11 +12,11 @@ import pytest
 from server.digest import Digest
 from server.errors import Overload, UnusableInput, WorkerFailed
 from server.inference.child import to_part
-from server.inference.child_kind import ChildKind
+from server.inference.child_kind import ChildKind, Engine
 from server.inference.frames import Part
 from server.inference.open_axes import TriedShapes, has_open_axes
 from server.inference.residents import Budget
-from server.inference.workers import Engine, ModelWorkers
+from server.inference.workers import ModelWorkers
 from tests.inference.odd_child import Mark
 from tests.inference.odd_models import odd_kind, row, values
 from tests.inference.walls import GIB, HERE

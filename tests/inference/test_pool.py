@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from server.errors import BadModel, Overload, WorkerFailed
+from server.inference import idle_watch
 from server.inference.call_watch import MOST_THREADS
 from server.inference.child_kind import ChildKind
 from server.inference.frames import Message
@@ -250,6 +251,30 @@ async def test_a_child_may_have_many_threads(make_pool: MakePool) -> None:
     pool = make_pool(threads=MOST_THREADS - 1, rights=WATCHED)
     await pool.ready()
     assert await ask(pool, "shout") == {"shouted": True}
+
+
+async def test_a_child_that_computes_while_nobody_asks_is_replaced(
+    make_pool: MakePool, quick: None
+) -> None:
+    before, pool = failures("cpu"), make_pool(spin=True, rights=WATCHED)
+    first = (await ask(pool, "echo", text="answered in time"))["pid"]
+    await until(lambda: failures("cpu") > before)
+    await until(lambda: pool.alive > 0)
+    assert (await ask(pool, "echo", text="x"))["pid"] != first
+
+
+async def test_a_call_that_computes_has_all_of_its_time(make_pool: MakePool, quick: None) -> None:
+    before, pool = failures("cpu"), make_pool(spin=True, rights=WATCHED, timeout_s=2.0)
+    with pytest.raises(WorkerFailed, match="no answer"):
+        await ask(pool, "hang")
+    assert failures("cpu") == before
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judge idle children after half a second, not after ten."""
+    monkeypatch.setattr(idle_watch, "_LOOK_S", 0.1)
+    monkeypatch.setattr(idle_watch, "_JUDGED_S", 0.5)
 
 
 async def test_a_child_that_shouts_is_still_heard(make_pool: MakePool) -> None:

@@ -13,12 +13,15 @@ import pytest
 
 from server.digest import Digest
 from server.errors import BadModel, MemoryShort, ModelNotReady, Overload, ServerError, WorkerFailed
+from server.inference import idle_watch
 from server.inference import residents as module
+from server.inference.child_kind import Engine
 from server.inference.frames import Part
 from server.inference.residents import Budget
-from server.inference.workers import Engine, ModelWorkers
+from server.inference.sandbox import Rights
+from server.inference.workers import ModelWorkers
 from tests.inference.odd_child import Mark
-from tests.inference.odd_models import Gate, lines, odd_kind, row, until, values
+from tests.inference.odd_models import WATCHED, Gate, lines, odd_kind, row, until, values
 
 MIB = 1 << 20
 LARGE_MB = 150  # what a large model takes beside the 20 to 60 MiB of its process
@@ -65,11 +68,13 @@ class Fleet:
         )
         return self
 
-    def model(self, name: str, *, expected_mb: int = 60, **config: object) -> Gate:
+    def model(
+        self, name: str, *, expected_mb: int = 60, rights: Rights | None = None, **config: object
+    ) -> Gate:
         """Add a model, or change it; return the gate at which its calls can be held."""
         gate = self._gate(name)
         told = {"gate": str(gate.path), "events": str(self._events), "name": name}
-        kind = replace(odd_kind(told | config), check=self._check)
+        kind = replace(odd_kind(told | config), check=self._check, rights=rights)
         self._engines[name_of(name)] = Engine(kind, 8, expected_mb * MIB)
         return gate
 
@@ -77,7 +82,7 @@ class Fleet:
         """Add a model; return the gate at which its load waits, and that of its calls."""
         start = self._gate(name)
         told = config | {"start_gate": str(start.path)}
-        return start, self.model(name, expected_mb=expected_mb, **told)
+        return start, self.model(name, expected_mb=expected_mb, rights=None, **told)
 
     def _gate(self, name: str) -> Gate:
         self._gates += 1
@@ -527,3 +532,17 @@ async def test_after_closing_nothing_is_loaded(fleet: Fleet) -> None:
     (refused,) = await settled(fleet.ask("a"))
     assert isinstance(refused, Overload)
     assert fleet.events("start") == []
+
+
+async def test_a_model_that_computes_while_nobody_asks_goes_until_it_is_asked(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idle_watch, "_LOOK_S", 0.1)
+    monkeypatch.setattr(idle_watch, "_JUDGED_S", 0.5)
+    fleet.build()
+    fleet.model("a", rights=WATCHED, spin=True)
+    assert await fleet.answer("a") == 6.0
+    await until(lambda: fleet.crashes == [name_of("a")] and fleet.workers.loaded == 0)
+    assert not fleet.workers.are_lost
+    assert await fleet.answer("a") == 6.0
+    assert fleet.recoveries == []
