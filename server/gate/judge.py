@@ -106,7 +106,6 @@ def _h5(file: BinaryIO, size: int) -> Verdict:
     read_at = part_of(file, 0)
     with opened(read_at, size=size) as tree:
         found = outline(tree, read_at, size=size)
-        _ = {**tree.attrs}  # as the loader has them, all at once: in the memory that there is
         config = legacy_weights.text(tree, "model_config")
         version = legacy_weights.text(tree, "keras_version")
         if config is None:

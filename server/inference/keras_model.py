@@ -8,10 +8,11 @@ import json
 import shutil
 import tempfile
 import zipfile
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import h5py
 import keras
@@ -96,8 +97,11 @@ class _RepairedFile(h5py.File):  # type: ignore[misc]  # h5py has no types
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        held = super().attrs
-        return held if self.config is None else {**held, "model_config": json.dumps(self.config)}
+        held: Any = super().attrs
+        if self.config is None:
+            return cast(Mapping[str, Any], held)
+        # looked up by name: nobody has judged what the others hold
+        return ChainMap({"model_config": json.dumps(self.config)}, held)
 
 
 def _load_h5(path: Path, judged: str | None) -> tuple[Any, list[str]]:

@@ -126,7 +126,9 @@ def one_text_often(count: int = 3500, size: int = 4 << 20) -> bytes:
 
     def spoil(file: h5py.File) -> None:
         texts = np.array(["x" * size, *["yy"] * (count - 1)], dtype=object)
-        file.attrs.create("extra", texts, dtype=h5py.string_dtype())
+        names = file["model_weights"].attrs
+        del names["layer_names"]
+        names.create("layer_names", texts, dtype=h5py.string_dtype())
 
     data = bytearray(h5_file(spoil=spoil))
     at = data.index(struct.pack("<I", size))

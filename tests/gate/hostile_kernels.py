@@ -192,6 +192,14 @@ def columns_of_a_wide_float() -> bytes:
     return with_arrays(sequential(given(100, 100, 1), kind), arrays)
 
 
+def called_often() -> bytes:
+    """Call one loop 3,000 times: Keras makes it anew for each."""
+    calls = [{"args": [tensor("given")], "kwargs": {}}] * 3000
+    loop = layer("LSTM", "l", units=1)
+    add = called(layer("Add", "a"), [tensor("l", 0), tensor("l", 1)])
+    return graph(given(1, 1), {**loop, "inbound_nodes": calls}, add, last="a")
+
+
 SOFTMAX = {**layer("Softmax", "softmax", axis=-1), "registered_name": None}
 KERNELS: dict[str, Attack] = {
     "sums along no axis": (lambda: one_row("Cumsum"), "batch-axis"),
@@ -255,6 +263,37 @@ KERNELS: dict[str, Attack] = {
             inputs=[["given", 0, 0], ["mask", 0, 0]],
         ),
         "masked-layer",
+    ),
+    "many cells in a long loop": (
+        lambda: stack(
+            layer(
+                "RNN",
+                "r",
+                cell=layer(
+                    "StackedRNNCells",
+                    "s",
+                    cells=[layer("SimpleRNNCell", f"c{k}", units=1) for k in range(100)],
+                ),
+            ),
+            shape=(400_000, 1),
+        ),
+        "cost-flops",
+    ),
+    "a loop that is called often": (called_often, "cost-calls"),
+    "remainders of far exponents": (
+        lambda: graph(
+            given(1 << 14, 1 << 13),
+            *(
+                called(operation("Mod", f"m{k}"), tensor(f"m{k - 1}" if k else "given"), 3.0)
+                for k in range(8)
+            ),
+            last="m7",
+        ),
+        "cost-flops",
+    ),
+    "a large window over each channel": (
+        lambda: stack(layer("DepthwiseConv2D", "d", kernel_size=80), shape=(100, 100, 1)),
+        "cost-tensor",
     ),
     "states in the order of the cells": (states_by_cell, "cost-tensor"),
 }

@@ -19,6 +19,7 @@ from tests.gate.files import (
     sequential,
     tensor,
 )
+from tests.gate.hostile_costs import operation
 
 SOUND, MADE = ((1, 5, 4),), ((1, 3),)
 PICTURES, PICTURE = ((1, 6, 9, 9, 2),), ((1, 7, 7, 8),)
@@ -178,3 +179,53 @@ def test_masks_that_are_not_there_are_none(tmp_path: Path) -> None:
     assert reason(tmp_path, file([None, None])) == "weights-differ"
     assert reason(tmp_path, file([None, tensor("other")])) == "weights-differ"
     assert reason(tmp_path, file([None, tensor("given")])) == "shape-mismatch"
+
+
+def masked(*layers: Config) -> bytes:
+    return keras_file(sequential(given(5, 4), layer("Masking", "m"), *layers), (0,))
+
+
+LSTM_ = layer("LSTM", "l", units=3)
+SEQUENCE = layer("LSTM", "l", units=3, return_sequences=True)
+SOFTMAX_ = layer("Softmax", "s")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        LSTM_,
+        layer("Bidirectional", "b", layer=LSTM_),
+        layer("Flatten", "f"),
+        layer("GlobalMaxPooling1D", "g"),
+    ],
+)
+def test_a_mask_ends_where_a_sequence_does(tmp_path: Path, end: Config) -> None:
+    assert reason(tmp_path, masked(end, SOFTMAX_)) == "weights-differ"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [],
+        [SEQUENCE],
+        [layer("Bidirectional", "b", layer=SEQUENCE)],
+        [layer("Dropout", "d", rate=0.5), layer("Dense", "e", units=3)],
+    ],
+)
+def test_a_mask_goes_on_where_a_sequence_does(tmp_path: Path, between: list[Config]) -> None:
+    assert reason(tmp_path, masked(*between, SOFTMAX_)) == "masked-layer"
+
+
+def test_an_operation_hands_no_mask_on(tmp_path: Path) -> None:
+    def file(between: Config) -> bytes:
+        graph = functional(
+            given(5, 4),
+            called(layer("Masking", "m"), tensor("given")),
+            called(between, tensor("m")),
+            called(SOFTMAX_, tensor(between["config"]["name"])),
+            outputs=["s", 0, 0],
+        )
+        return keras_file(graph, (0,))
+
+    assert reason(tmp_path, file(operation("Absolute", "a"))) == "weights-differ"
+    assert reason(tmp_path, file(layer("ReLU", "r"))) == "masked-layer"

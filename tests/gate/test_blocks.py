@@ -52,6 +52,15 @@ def test_a_block_that_is_read_again_is_known() -> None:
         blocks.cost(1000, data)
 
 
+def wide_heap(filters: int = 0, width: int = 4, first: int = 512, largest: int = 64 << 10) -> bytes:
+    head = struct.pack("<4sBHH", b"FRHP", 0, 8, filters).ljust(110, b"\0")
+    return head + struct.pack("<HQQ", width, first, largest) + bytes(20)
+
+
+def test_a_heap_as_it_is_written_costs_nothing() -> None:
+    assert cost(wide_heap()) == 0
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -62,7 +71,16 @@ def test_a_block_that_is_read_again_is_known() -> None:
         b"TREE",
         struct.pack("<4sBBIHHBB", b"BTHD", 0, 5, 512, 11, 3, 100, 40) + bytes(20),
         struct.pack("<4sBBIHHBB", b"BTHD", 0, 5, 8192, 11, 1, 100, 40) + bytes(20),
+        struct.pack("<4sBBIHHBB", b"BTHD", 0, 0, 512, 11, 1, 100, 40) + bytes(20),
+        struct.pack("<4sBBIHHBB", b"BTHD", 0, 5, 0, 11, 1, 100, 40) + bytes(20),
+        struct.pack("<4sBBIHHBB", b"BTHD", 0, 5, 512, 0, 1, 100, 40) + bytes(20),
+        struct.pack("<4sBBIHHBB", b"BTHD", 0, 5, 512, 503, 1, 100, 40) + bytes(20),
         b"BTHD",
+        wide_heap(filters=20),
+        wide_heap(width=0),
+        wide_heap(first=0),
+        wide_heap(largest=1 << 30),
+        b"FRHP",
         b"EAHD" + bytes(40),
         b"FAHD",
         b"GCOL" + bytes(4092),
@@ -79,6 +97,8 @@ def test_trees_of_an_honest_depth_are_read() -> None:
 
 
 def test_an_index_costs_as_much_as_it_says_there_is() -> None:
+    tree = struct.pack("<4sBBIHHBB10xQI", b"BTHD", 0, 5, 512, 11, 2, 100, 40, MIB, 0)
+    assert cost(tree) > 16 * MIB
     assert cost(b"EAHD" + bytes(40) + struct.pack("<Q", MIB) + bytes(20)) > 16 * MIB
     assert cost(b"FAHD" + bytes(4) + struct.pack("<Q", MIB) + bytes(12)) > 16 * MIB
 
@@ -107,6 +127,7 @@ def test_a_piece_that_is_larger_than_the_file_is_refused(tmp_path: Path) -> None
         {"compression": "gzip", "shuffle": True, "fletcher32": True},
         {"compression": "gzip", "maxshape": (None, None)},
         {"compression": "gzip", "maxshape": (None, 3)},
+        {"compression": "gzip", "maxshape": (4, 3)},
     ],
 )
 def test_pieces_as_honest_tools_write_them_are_let_through(
@@ -119,6 +140,13 @@ def test_pieces_as_honest_tools_write_them_are_let_through(
         file.create_dataset(path, data=values, chunks=(3, 2), **packing)
 
     assert judged(tmp_path, h5_file(spoil=spoil, libver=libver)).cost.parameters == 15
+
+
+def test_an_array_that_may_grow_to_axes_of_its_own_is_refused(tmp_path: Path) -> None:
+    def spoil(file: h5py.File) -> None:
+        file.create_dataset("x", data=np.zeros((4, 3), "f4"), chunks=(2, 2), maxshape=(4, 9))
+
+    assert reason(tmp_path, h5_file(spoil=spoil)) == "hdf5-type"
 
 
 def test_a_piece_that_was_left_unpacked_is_let_through(tmp_path: Path) -> None:

@@ -246,3 +246,13 @@ def test_masks_and_states_are_no_inputs(tmp_path: Path) -> None:
 def test_what_costs_too_much_is_refused(tmp_path: Path, name: str) -> None:
     make, code = BOMBS[name]
     assert reason(tmp_path, make()) == code
+
+
+@pytest.mark.parametrize("steps", [None, 1000])
+def test_steps_of_an_open_axis_are_no_calls_of_their_own(tmp_path: Path, steps: Any) -> None:
+    deep = [
+        layer("TimeDistributed", f"t{k}", layer=layer("Activation", f"a{k}", activation="relu"))
+        for k in range(40)
+    ]
+    data = keras_file(sequential(given(steps, 4), *deep), (0,))
+    assert reason(tmp_path, data) == ("weights-differ" if steps is None else "cost-calls")

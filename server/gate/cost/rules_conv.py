@@ -19,6 +19,7 @@ from server.gate.cost.effect import (
     split,
 )
 
+_CODE = 16  # numbers that TensorFlow keeps for each pair of a window's, once for each size
 _MOST_BESIDE = 1024  # of a window, beside what it goes over
 
 
@@ -104,7 +105,7 @@ def _depthwise(layer: Layer, shapes: Shapes, _: Run) -> Effect:
         (joined(layer, shape, outputs, width),),
         tuple(_with_bias(layer, [weight], width)),
         flops=2 * prod(weight) * prod(outputs),
-        scratch=padded(layer, spatial, kernel, channels),
+        scratch=padded(layer, spatial, kernel, channels) + _CODE * prod(kernel) ** 2,
     )
 
 
@@ -120,7 +121,7 @@ def _separable(layer: Layer, shapes: Shapes, _: Run) -> Effect:
         (joined(layer, shape, outputs, filters),),
         tuple(_with_bias(layer, [depth, point], filters)),
         flops=2 * (prod(depth) + prod(point)) * prod(outputs),
-        scratch=scratch + padded(layer, spatial, kernel, channels),
+        scratch=scratch + padded(layer, spatial, kernel, channels) + _CODE * prod(kernel) ** 2,
     )
 
 

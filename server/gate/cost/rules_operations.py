@@ -66,11 +66,11 @@ def _transposed(layer: Layer, shapes: Shapes, _: Run) -> Effect:
     shape = shapes[0]
     order = layer.config.get("axes")
     if order is None:
-        return one(reversed(shape))
+        order = range(len(shape))[::-1]
     order = [axis_of(axis, len(shape)) for axis in order]
     if sorted(order) != list(range(len(shape))):
         raise ValueError(order)
-    return one(shape[axis] for axis in order)
+    return one((shape[axis] for axis in order), flops=size(shape) * len(shape))
 
 
 def _swapped(layer: Layer, shapes: Shapes, _: Run) -> Effect:

@@ -28,7 +28,10 @@ _OBJECT = struct.Struct("<HH4xQ")
 _STEP = 128  # what a step costs of a budget that is counted in bytes
 _NODE_HEAD = 24
 CHUNKS_OF_NODE = 64  # children that a node of an index of chunks has room for
-_MAX_DEPTH, _MAX_NODE = 2, 2048  # of B-trees of the second kind
+_MAX_DEPTH, _MIN_NODE, _MAX_NODE = 2, 64, 2048  # of B-trees of the second kind
+_NODE_FRAME = 10  # bytes of such a node beside its records
+_KINDS = range(1, 12)
+_MAX_WIDTH, _MAX_BLOCK = 64, 1 << 20  # of heaps of the second kind
 _LAST_FREE, _FREE_BYTES = 1, 16  # what ends a list of free places, and the shortest of them
 
 
@@ -53,7 +56,7 @@ class Blocks:
             b"TREE": self._node,
             b"HEAP": self._names,
             b"BTHD": self._deep_tree,
-            b"FRHP": _unpacked_heap,
+            b"FRHP": _wide_heap,
             b"EAHD": _extensible,
             b"FAHD": _fixed,
         }
@@ -126,17 +129,22 @@ class Blocks:
         return _STEP * steps
 
     def _deep_tree(self, _: int, data: bytes) -> int:
-        node, _record, depth = struct.unpack_from("<IHH", data, 6)
+        kind, node, record, depth = struct.unpack_from("<BIHH", data, 5)
         if depth > _MAX_DEPTH or node > _MAX_NODE:
             raise OSError("a tree has more than a model's outline takes")
+        if kind not in _KINDS or node < _MIN_NODE or not 0 < record <= node - _NODE_FRAME:
+            raise OSError("a tree has no room for what it says is in it")
         (records,) = struct.unpack_from("<Q", data, 26)
         return _STEP * int(records) // 4
 
 
-def _unpacked_heap(_: int, data: bytes) -> int:
+def _wide_heap(_: int, data: bytes) -> int:
     (filters,) = struct.unpack_from("<H", data, 7)
+    width, first, largest = struct.unpack_from("<HQQ", data, 110)
     if filters:
         raise OSError("a heap is packed")
+    if not (0 < width <= _MAX_WIDTH and 0 < first <= largest <= _MAX_BLOCK):
+        raise OSError("a heap has no room for what it says is in it")
     return 0
 
 

@@ -237,6 +237,10 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     shape = tuple(int(axis) for axis in space.get_simple_extent_dims())
     if len(shape) > _MAX_RANK:
         raise refused("hdf5-type", f"an array has over {_MAX_RANK} axes", where=path)
+    largest = space.get_simple_extent_dims(True)
+    if any(most not in (n, h5s.UNLIMITED) for n, most in zip(shape, largest, strict=True)):
+        # pieces are looked up by the largest axes, in an index that may be shorter
+        raise refused("hdf5-type", "an array may grow to axes of its own", where=path)
     plan = item.get_create_plist()
     storage.check_place(plan, path)
     offset = item.get_offset()
