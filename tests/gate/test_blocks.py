@@ -8,7 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
+from server.errors import BadModel
 from server.gate.hdf5.blocks import CHUNKS_OF_NODE, Blocks
+from server.gate.hdf5.storage import check_pieces
 from tests.gate.files import h5_file, judged, reason
 from tests.gate.hostile_hdf5 import HDF5, NOWHERE
 
@@ -140,6 +142,18 @@ def test_pieces_as_honest_tools_write_them_are_let_through(
         file.create_dataset(path, data=values, chunks=(3, 2), **packing)
 
     assert judged(tmp_path, h5_file(spoil=spoil, libver=libver)).cost.parameters == 15
+
+
+def test_more_pieces_than_an_array_has_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pieces"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.zeros((8, 3), np.float32), chunks=(2, 3))
+    with h5py.File(path) as file:
+        item = file["x"].id
+        plan = item.get_create_plist()
+        check_pieces(item, plan, "x", 4, lambda *_: b"", most=4)
+        with pytest.raises(BadModel):
+            check_pieces(item, plan, "x", 4, lambda *_: b"", most=3)
 
 
 def test_an_array_that_may_grow_to_axes_of_its_own_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import resource
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.digest import Digest
-from server.errors import ScopeMissing
+from server.errors import BadSignature, ScopeMissing
 from server.signing.keyedits import add_key, disable_key, new_material
 from server.signing.keyfile import KeyFault, KeyFile, parse_keys, read_keys
 from server.signing.keyring import PAYLOAD_SALT, Algorithm, Key, KeyRing
@@ -279,6 +280,27 @@ def test_a_key_verifies_only_while_it_is_good(changed: dict[str, Any], good: boo
     ring = KeyRing(keys=[token, other], clock=lambda: NOW)
     assert [code.key for code in ring.codes(PAYLOAD_SALT)] == ([token] if good else [])
     assert ring.find("b") == (other if good else None)
+
+
+@pytest.mark.parametrize(
+    ("now", "good"),
+    [
+        ({}, True),
+        ({"limits": Limits(requests_per_minute=1)}, True),
+        ({"disabled": True}, False),
+        ({"material": bytes(31) + b"1"}, False),
+        ({"algorithm": Algorithm.ITSDANGEROUS}, False),
+        ({"id": "c"}, False),
+    ],
+)
+def test_a_key_that_was_found_is_asked_for_again(now: dict[str, Any], good: bool) -> None:
+    then = Key("b", Algorithm.HMAC_SHA256, bytes(32))
+    ring = KeyRing(keys=[replace(then, **now)], clock=lambda: NOW)
+    if good:
+        assert ring.current(then) == replace(then, **now)
+    else:
+        with pytest.raises(BadSignature):
+            ring.current(then)
 
 
 def test_a_signing_token_keeps_its_name_when_others_come_and_go() -> None:

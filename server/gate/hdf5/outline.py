@@ -261,8 +261,6 @@ def _dataset(item: Any, path: str, size: int, found: Outline) -> Dataset:
     if found._stored > size:
         raise refused("hdf5-bomb", "the arrays claim more bytes than the file has", where=path)
     if pieces:
-        if prod(plan.get_chunk()) * width > MAX_EXPANSION * size + _SLACK:
-            raise refused("hdf5-bomb", "an array's chunk is larger than the file", where=path)
         storage.check_pieces(item, plan, path, width, found.read_at, most=pieces)
     return Dataset(shape, is_float)
 
