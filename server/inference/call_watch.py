@@ -64,7 +64,10 @@ class CallWatch:
             self._timer = loop.call_later(_LOOK_S, self._look, self._max_bytes)
 
     def _look(self, max_bytes: int) -> None:
-        if usage(self._pid).threads > MOST_THREADS:
+        taken = usage(self._pid)
+        if taken.is_headless:
+            self.cause, self.reason = "threads", "its first thread ended by itself"
+        elif taken.threads > MOST_THREADS:
             self.cause, self.reason = "threads", f"it started more than {MOST_THREADS} threads"
         elif private_bytes(self._pid) > max_bytes:
             mib = max_bytes >> 20

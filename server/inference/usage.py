@@ -17,10 +17,13 @@ class Usage:
         Processor time of all its threads since it began, in seconds.
     threads : int
         How many it has.
+    is_headless : bool
+        Whether its first thread ended alone: what the others hold, the kernel then tells nobody.
     """
 
     cpu_s: float = 0.0
     threads: int = 0
+    is_headless: bool = False
 
 
 def usage(pid: int) -> Usage:
@@ -37,4 +40,6 @@ def usage(pid: int) -> Usage:
         return Usage()
     # a process may give itself any name, with spaces and brackets; see proc_pid_stat(5)
     fields = line.rpartition(")")[2].split()
-    return Usage((int(fields[11]) + int(fields[12])) / _TICKS, int(fields[17]))
+    threads = int(fields[17])
+    is_headless = fields[0] == "Z" and threads > 1
+    return Usage((int(fields[11]) + int(fields[12])) / _TICKS, threads, is_headless)
