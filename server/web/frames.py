@@ -30,6 +30,7 @@ _MAX_CONTINUATIONS = 16
 _PIECES = (4000, 100.0, 128)  # frames of DATA, for what they hold
 _PIECES_OF_A_REQUEST = 2  # its body, and its end
 _OTHERS = (1000, 100.0, 1024)  # and others, for what is sent to the client
+_OTHERS_OF_AN_ANSWER = 2  # clients open both windows again for one of any length
 _PADDED = 8
 _OTHER_BYTES = 1 << 14  # only DATA may be larger, whatever the connection allows
 
@@ -63,6 +64,10 @@ class FrameCutter:
     def allow_for(self, sent: int) -> None:
         """Count bytes that were sent to the client: it opens its windows for them."""
         self._others.add(sent / _OTHERS[2])
+
+    def allow_for_answer(self) -> None:
+        """Count an answer that was begun."""
+        self._others.add(_OTHERS_OF_AN_ANSWER)
 
     def cut(self, data: bytes) -> Iterator[bytes]:
         """Yield the bytes in pieces of few frames each.

@@ -32,6 +32,8 @@ import hypercorn.protocol
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import Response
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hyperframe.frame import DataFrame
@@ -168,6 +170,12 @@ class StreamingH2(H2Protocol):
             self.connection.reset_stream(stream_id, code)
         except h2.exceptions.ProtocolError:  # it is gone, or its connection
             return
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Send a part of an answer."""
+        if isinstance(event, Response):
+            self._cutter.allow_for_answer()
+        await super().stream_send(event)
 
     async def _proceed(self, stream_id: int) -> None:
         """Tell a client to send that waits to be told (RFC 9110 section 10.1.1)."""

@@ -156,6 +156,14 @@ def test_who_sends_a_body_in_small_pieces_is_served() -> None:
     assert cut(PREFACE + DataFrame(1, bytes(128)).serialize() * 20_000, 1 << 18)
 
 
+def test_windows_are_opened_for_each_answer() -> None:
+    cutter = FrameCutter(16384, LARGEST)
+    assert list(cutter.cut(PREFACE))
+    for _ in range(5000):
+        cutter.allow_for_answer()
+        assert list(cutter.cut(WINDOW * 2))
+
+
 def test_windows_are_opened_for_what_is_sent() -> None:
     cutter = FrameCutter(16384, LARGEST)
     assert list(cutter.cut(PREFACE))
