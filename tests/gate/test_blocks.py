@@ -59,6 +59,16 @@ def wide_heap(filters: int = 0, width: int = 4, first: int = 512, largest: int =
     return head + struct.pack("<HQQ", width, first, largest) + bytes(20)
 
 
+def names(size: int, place: int) -> bytes:
+    """Return the head of names with a free place, and behind it free places that lead to it."""
+    head = struct.pack("<4s4xQQQ", b"HEAP", size, place, 64 + 32)
+    return head + struct.pack("<QQ", 8, 16) * 4
+
+
+def test_names_without_free_places_cost_nothing() -> None:
+    assert cost(names(size=64, place=1), at=64) == 0
+
+
 def test_a_heap_as_it_is_written_costs_nothing() -> None:
     assert cost(wide_heap()) == 0
 
@@ -78,6 +88,10 @@ def test_a_heap_as_it_is_written_costs_nothing() -> None:
         struct.pack("<4sBBIHHBB", b"BTHD", 0, 5, 512, 0, 1, 100, 40) + bytes(20),
         struct.pack("<4sBBIHHBB", b"BTHD", 0, 5, 512, 503, 1, 100, 40) + bytes(20),
         b"BTHD",
+        names(size=1 << 60, place=8),
+        names(size=64, place=1 << 40),
+        names(size=64, place=8),
+        b"HEAP",
         wide_heap(filters=20),
         wide_heap(width=0),
         wide_heap(first=0),

@@ -32,7 +32,8 @@ _MAX_DEPTH, _MIN_NODE, _MAX_NODE = 2, 64, 2048  # of B-trees of the second kind
 _NODE_FRAME = 10  # bytes of such a node beside its records
 _KINDS = range(1, 12)
 _MAX_WIDTH, _MAX_BLOCK = 64, 1 << 20  # of heaps of the second kind
-_LAST_FREE, _FREE_BYTES = 1, 16  # what ends a list of free places, and the shortest of them
+# what ends a list of free places, the shortest of them, and how many there may be
+_LAST_FREE, _FREE_BYTES, _MAX_FREE = 1, 16, 4096
 
 
 class Blocks:
@@ -120,10 +121,12 @@ class Blocks:
     def _names(self, _: int, data: bytes) -> int:
         """Follow the free places among the names of a group."""
         size, place, at = struct.unpack_from("<QQQ", data, 8)
+        if size > self._size - at:
+            raise OSError("names lie outside of the file")
         steps = 0
         while place != _LAST_FREE:
             steps += 1
-            if place + _FREE_BYTES > size or steps * _FREE_BYTES > size:
+            if place + _FREE_BYTES > size or steps > _MAX_FREE:
                 raise OSError("a list of free places has no end")
             place = int.from_bytes(self._read_at(8, at + place), "little")
         return _STEP * steps
