@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 # TLS 1.2 of Mozilla's intermediate profile 5.7, without its DHE suites, which need parameters of
 # their own; TLS 1.3 has no others. The curves stand in openssl.cnf.
@@ -33,6 +34,8 @@ _CIPHERS = ":".join(
 )
 
 _log = logging.getLogger(__name__)
+# a file that is replaced at this moment, or that one of its readers cannot make sense of
+_UNUSABLE = (OSError, ValueError, OverflowError, x509.InvalidVersion, UnsupportedAlgorithm)
 _Stamp = tuple[tuple[int, int, int], ...]
 _Sni = Callable[[ssl.SSLSocket | ssl.SSLObject, str | None, ssl.SSLContext], None]
 
@@ -155,9 +158,7 @@ def _load(folder: Path, protocols: Sequence[tuple[str, ...]]) -> _Pair:
             raise _unreadable(path, error) from error
     try:
         pair = _read(certificate, key, protocols)
-    except Exception as error:
-        # a boundary: a file that is replaced at this moment, or that its readers stumble over,
-        # must not end the server
+    except _UNUSABLE as error:
         raise TlsFault(f"{certificate} and {key.name} {_why(error)}") from error
     for context in pair.contexts.values():
         _try(context, certificate)

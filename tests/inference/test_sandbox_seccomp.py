@@ -32,6 +32,12 @@ NEVER = {
 CLONE_THREAD, CLONE_VM, CLONE_NEWUSER, SIGCHLD = 0x10000, 0x100, 0x10000000, 17
 
 both = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+OPENING = [  # ARM has the newer one alone
+    pytest.param(machine, call, id=f"{name}-{call}")
+    for name, machine in MACHINES.items()
+    for call in ("open", "openat")
+    if call in machine.numbers
+]
 lists = pytest.mark.parametrize("allowed", [LOADING, RUNNING], ids=["loading", "running"])
 
 
@@ -132,12 +138,9 @@ def test_an_argument_decides(
     assert verdict(assembled(machine), machine.numbers[call], machine, arguments) == expected
 
 
-@both
-@pytest.mark.parametrize("call", ["open", "openat"])
+@pytest.mark.parametrize(("machine", "call"), OPENING)
 def test_a_child_that_does_not_write_opens_files_to_read_only(machine: Machine, call: str) -> None:
-    if (number := machine.numbers.get(call)) is None:
-        pytest.skip("this machine has no such call")
-    before = [0] if call == "open" else [0, 0]
+    number, before = machine.numbers[call], [0] if call == "open" else [0, 0]
     reads, may_write = program(READING, OF_READER, machine), assembled(machine)
     for flags in (os.O_RDONLY, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY):
         assert verdict(reads, number, machine, [*before, flags]) == ALLOW
